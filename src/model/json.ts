@@ -1,0 +1,24 @@
+import { hash } from "node:crypto";
+
+/**
+ * JSON text with sorted keys, so that equal values have equal bytes.
+ *
+ * OpenCode writes one entity in different key orders (its log and its tables disagree); a digest must not see that.
+ * `undefined` members are left out, as JSON.stringify does.
+ */
+export function canonicalJson(value: unknown): string {
+	return JSON.stringify(sorted(value));
+}
+
+/** The digest by which two sides compare an entity: hex sha256 of its payload text, 64 characters. */
+export function digestOf(payload: string): string {
+	return hash("sha256", payload, "hex");
+}
+
+function sorted(value: unknown): unknown {
+	if (Array.isArray(value)) return value.map(sorted);
+	if (typeof value !== "object" || value === null) return value;
+	const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
+	// fromEntries defines own members, so a member called __proto__ stays data.
+	return Object.fromEntries(entries.map(([name, member]) => [name, sorted(member)]));
+}

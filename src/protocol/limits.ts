@@ -1,0 +1,45 @@
+const KIB = 1024;
+const MIB = 1024 * KIB;
+
+/**
+ * What a share server takes, and a client keeps to. The redemption tells these; a server may tell lower ones.
+ *
+ * Sizes of payloads are in UTF-8 bytes.
+ */
+export const LIMITS = {
+	/** Ops in one batch. From 100 on the cost per op is flat on both transports. */
+	ops_per_batch: 500,
+	/** Payload bytes of one batch, unless its only op is larger. Keeps one commit and one reply short. */
+	batch_bytes: MIB,
+	/** Payload bytes of one op: one streamed answer, one pasted image. Larger ops are buried, visibly. */
+	op_bytes: 8 * MIB,
+	/** Nesting of a payload. Deeper JSON is no session content, and recursion has an end. */
+	payload_depth: 128,
+	/** Sealed, unacknowledged ops of one session on the client. The ledger must remember twice as many. */
+	sealed_ops: 2000,
+} as const;
+export type ShareLimits = { readonly [Name in keyof typeof LIMITS]: number };
+
+/** Op ids that a share remembers: at least twice `sealed_ops`, which makes the bounded ledger exact (server/share.ts). */
+export const LEDGER_OPS = 2 * LIMITS.sealed_ops + 96;
+
+/** Bytes of one message on the wire: JSON in JSON at most doubles a payload, plus the envelope. */
+export const MESSAGE_BYTES_MAX = 2 * LIMITS.op_bytes + 2 * MIB;
+
+/** Nesting of a message on the wire; payloads are text and do not count. */
+export const MESSAGE_DEPTH_MAX = 32;
+
+/** Characters of an id on the wire (op, batch, session, share, create key). */
+export const ID_CHARS_MAX = 200;
+
+/** Characters of an entity key: `part/` and two ids. */
+export const KEY_CHARS_MAX = 500;
+
+/** Digests in one page of `entityDigests`: about 100 KB on the wire. */
+export const DIGESTS_PER_PAGE = 1000;
+
+/** Ops in one delivery to a watcher. */
+export const WATCH_OPS_PER_DELIVERY = 200;
+
+/** Characters of one live delta: text while it is being written. */
+export const DELTA_CHARS_MAX = 64 * KIB;

@@ -1,0 +1,39 @@
+import { isRefusal, type Refusal } from "./codes.ts";
+
+/**
+ * A decision of the server, as an exception: the call was refused and had no effect.
+ *
+ * Its own properties cross capnweb, its class does not; `refusalOf` reads it back on the other side.
+ */
+export class ShareRefusal extends Error {
+	readonly code: Refusal;
+	/** For `stale_epoch`: the share's current epoch. */
+	readonly details: { capability_epoch?: number };
+	/** Lower bound of the wait before the next attempt, in ms. */
+	readonly retry_after_ms: number | undefined;
+
+	constructor(
+		code: Refusal,
+		message: string,
+		options: { details?: { capability_epoch?: number }; retry_after_ms?: number } = {},
+	) {
+		super(message);
+		this.name = "ShareRefusal";
+		this.code = code;
+		this.details = options.details ?? {};
+		this.retry_after_ms = options.retry_after_ms;
+	}
+}
+
+/** The refusal that a rejected call carries, or undefined when nobody decided: then the outcome is unknown. */
+export function refusalOf(thrown: unknown): ShareRefusal | undefined {
+	if (thrown instanceof ShareRefusal) return thrown;
+	if (!(thrown instanceof Error)) return undefined;
+	const { code, details, retry_after_ms } = thrown as Error & Record<"code" | "details" | "retry_after_ms", unknown>;
+	if (!isRefusal(code)) return undefined;
+	const epoch = (details as { capability_epoch?: unknown } | undefined)?.capability_epoch;
+	return new ShareRefusal(code, thrown.message, {
+		details: typeof epoch === "number" ? { capability_epoch: epoch } : {},
+		...(typeof retry_after_ms === "number" && retry_after_ms > 0 ? { retry_after_ms } : {}),
+	});
+}

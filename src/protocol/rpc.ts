@@ -1,0 +1,51 @@
+import type { RpcTarget } from "capnweb";
+import type {
+	AppendBatch,
+	CreateShareRequest,
+	Delta,
+	DigestPage,
+	OpAck,
+	RevokeRequest,
+	ShareGrant,
+	ShareRedemption,
+	WatchedOp,
+} from "./schema.ts";
+
+/** What a fresh connection starts with. Every refusal is a ShareRefusal; see protocol/codes.ts. */
+export interface ShareRpc extends RpcTarget {
+	/** Makes a share, or returns the grant made before for the same `create_key`. Codes: denied, revoked. */
+	createShare(serverKey: string, request: CreateShareRequest): Promise<ShareGrant>;
+	/** Scope "append". Repeatable. Codes: not_found, denied, revoked. */
+	redeemShare(shareId: string, secret: string): Promise<ShareCapability>;
+	/** Scope "view": whoever has the link. Codes: not_found, revoked. */
+	viewShare(slug: string): Promise<ShareCapability>;
+}
+
+/** Bound to (share, scope, capability_epoch); holding it is the permission. */
+export interface ShareCapability extends RpcTarget {
+	redemption(): Promise<ShareRedemption>;
+	/** Delivers the share's changes from `fromCursor` on, then live. Each entity's last state once, in position order. */
+	watch(sink: WatchSink, fromCursor: number): Promise<Subscription>;
+
+	/** Scope "append" from here on; code denied otherwise, stale_epoch after a revocation. */
+	appendOps(batch: AppendBatch): Promise<OpAck>;
+	/** The share's live entities in key order, a page after `after`. */
+	entityDigests(after?: string): Promise<DigestPage>;
+	/** Best effort, never stored. */
+	publishDelta(delta: Delta): Promise<void>;
+	/** Bumps the epoch: every capability out there, this one too, can do nothing from now on. */
+	revokeCapability(request: RevokeRequest): Promise<ShareGrant>;
+	/** Deletes the content and leaves a tombstone: redeeming answers revoked from now on. */
+	deleteShare(): Promise<void>;
+}
+
+export interface WatchSink extends RpcTarget {
+	ops(ops: readonly WatchedOp[], cursor: number): Promise<void>;
+	delta(delta: Delta): Promise<void>;
+	/** The share was revoked or deleted; nothing more comes. */
+	ended(code: "revoked"): Promise<void>;
+}
+
+export interface Subscription extends RpcTarget {
+	cancel(): Promise<void>;
+}

@@ -1,0 +1,111 @@
+import { z } from "zod";
+import { OP_TYPES } from "../model/op.ts";
+import { REJECTIONS } from "./codes.ts";
+import { DELTA_CHARS_MAX, DIGESTS_PER_PAGE, ID_CHARS_MAX, KEY_CHARS_MAX, LIMITS } from "./limits.ts";
+
+const id = z.string().min(1).max(ID_CHARS_MAX);
+const key = z.string().min(1).max(KEY_CHARS_MAX);
+const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
+/** A bearer secret: 256 random bits as base64url. The floor keeps guessable ones out. */
+const secret = z.string().min(32).max(ID_CHARS_MAX);
+
+export const Watermark = z.strictObject({ seq: count, event_id: id });
+
+export const DurableOp = z.strictObject({
+	op_id: id,
+	batch_id: id,
+	/** Place in the batch, from 0. */
+	seq: count,
+	/** The position this op takes: the share's cursor just before it. */
+	expected_cursor: count,
+	capability_epoch: count,
+	/** An op that must have been applied before; named only while it was unacknowledged. */
+	depends_on: id.optional(),
+	type: z.enum(OP_TYPES),
+	key,
+	/** JSON text. Its size and form are judged op by op, so that one bad op refuses no batch. */
+	payload: z.string(),
+});
+export type DurableOp = z.infer<typeof DurableOp>;
+
+export const AppendBatch = z.strictObject({
+	batch_id: id,
+	ops: z.array(DurableOp).min(1).max(LIMITS.ops_per_batch),
+	source_watermark: Watermark.nullable(),
+});
+export type AppendBatch = z.infer<typeof AppendBatch>;
+
+export const OpAck = z.strictObject({
+	cursor: count,
+	applied: z.array(id).max(LIMITS.ops_per_batch),
+	duplicates: z.array(id).max(LIMITS.ops_per_batch),
+	rejected: z
+		.array(z.strictObject({ op_id: id, code: z.enum(REJECTIONS), reason: z.string().max(1000) }))
+		.max(LIMITS.ops_per_batch),
+});
+export type OpAck = z.infer<typeof OpAck>;
+
+export const CreateShareRequest = z.strictObject({
+	session_id: id,
+	/** Made and stored by the client before the first call; 256 random bits as base64url. */
+	create_key: secret,
+});
+export type CreateShareRequest = z.infer<typeof CreateShareRequest>;
+
+export const Secret = secret;
+export const ShareId = id;
+export const Slug = z.string().regex(/^[a-zA-Z0-9_-]{16,64}$/);
+
+export const ShareGrant = z.strictObject({
+	share_id: id,
+	slug: Slug,
+	url: z.url().max(2000),
+	secret,
+	capability_epoch: count,
+});
+export type ShareGrant = z.infer<typeof ShareGrant>;
+
+export const ShareRedemption = z.strictObject({
+	share_id: id,
+	session_id: id,
+	scope: z.enum(["append", "view"]),
+	cursor: count,
+	capability_epoch: count,
+	last_op_id: id.nullable(),
+	source_watermark: Watermark.nullable(),
+	created_at: count,
+	limits: z.strictObject({
+		ops_per_batch: count.min(1),
+		batch_bytes: count.min(1),
+		op_bytes: count.min(1),
+		payload_depth: count.min(1),
+		sealed_ops: count.min(1),
+	}),
+});
+export type ShareRedemption = z.infer<typeof ShareRedemption>;
+
+export const DigestPage = z.strictObject({
+	/** In key order. */
+	entities: z.array(z.strictObject({ key, digest: z.string().length(64) })).max(DIGESTS_PER_PAGE),
+	/** Pass as `after` for the next page; null on the last one. */
+	next: key.nullable(),
+});
+export type DigestPage = z.infer<typeof DigestPage>;
+
+export const RevokeRequest = z.strictObject({ rotate_secret: z.boolean(), rotate_slug: z.boolean() });
+export type RevokeRequest = z.infer<typeof RevokeRequest>;
+
+export const Delta = z.strictObject({
+	key,
+	field: z.string().min(1).max(100),
+	delta: z.string().max(DELTA_CHARS_MAX),
+});
+export type Delta = z.infer<typeof Delta>;
+
+/** One op as a watcher sees it. `payload` is null for what was removed. */
+export interface WatchedOp {
+	readonly position: number;
+	readonly type: DurableOp["type"];
+	readonly key: string;
+	readonly payload: string | null;
+}

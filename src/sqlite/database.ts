@@ -1,0 +1,101 @@
+import { chmodSync, existsSync, mkdirSync, statSync } from "node:fs";
+import { dirname } from "node:path";
+import { setTimeout as delay } from "node:timers/promises";
+import { OutboxError } from "../model/errors.ts";
+import { openSqlite, type Sqlite } from "./driver.ts";
+import { asStorageError, isBusy } from "./errors.ts";
+import { lastMigration, migrate, newestMigration, refuseNewer } from "./migrate.ts";
+
+/** One of our own databases: what marks its files, and where its migrations lie. */
+export interface DatabaseKind {
+	/** Shown to people. */
+	readonly name: string;
+	/** SQLite's application_id (a positive 32-bit number), by which a foreign file is told apart. */
+	readonly applicationId: number;
+	/** Folder below `migration/`. */
+	readonly migrations: string;
+}
+
+/** How long the switch to WAL is tried against other processes that open the same new file, in ms. */
+const WAL_MS = 5000;
+const WAL_PAUSE_MS = 10;
+
+/**
+ * Opens one of our own databases for writing, creating it (mode 0600, its folder 0700) and migrating it when needed.
+ *
+ * Durable: WAL with `synchronous=FULL`, so a commit that returned survives power loss (G1). A file that is not ours, or
+ * that a newer version wrote, is refused before anything in it changes; beside a foreign database in WAL mode the look at
+ * it may leave SQLite's own empty `-wal` and `-shm`. Safe to call from several processes at once, and to be killed in.
+ *
+ * @throws OutboxError foreign_database, newer_database, corrupt, read_only, disk_full, io.
+ */
+export async function openDatabase(path: string, kind: DatabaseKind): Promise<Sqlite> {
+	let sqlite: Sqlite | undefined;
+	try {
+		mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+		// Never read a database by file descriptor here: closing one drops this process's POSIX locks on the file
+		// (https://sqlite.org/howtocorrupt.html, 2.2). SQLite's own probe does not.
+		if (isFilled(path)) await refuseForeign(path, kind);
+		sqlite = await openSqlite(path);
+		chmodSync(path, 0o600);
+		await useWal(sqlite);
+		sqlite.exec("PRAGMA synchronous = FULL");
+		if (process.platform === "darwin") sqlite.exec("PRAGMA fullfsync = ON");
+		migrate(sqlite, kind.migrations, kind.applicationId);
+		return sqlite;
+	} catch (error) {
+		sqlite?.close();
+		throw asStorageError(error, path);
+	}
+}
+
+/**
+ * Opens one of our own databases to look at it: never creates, migrates or writes.
+ *
+ * @throws OutboxError foreign_database, newer_database, corrupt, read_only, io.
+ */
+export async function openForReading(path: string, kind: DatabaseKind): Promise<Sqlite> {
+	try {
+		await refuseForeign(path, kind);
+		return await openSqlite(path, { readonly: true });
+	} catch (error) {
+		throw asStorageError(error, path);
+	}
+}
+
+/** The mark is written with the first migration, so a file with tables and without it is not ours. */
+async function refuseForeign(path: string, kind: DatabaseKind): Promise<void> {
+	if (statSync(path).isDirectory())
+		throw new OutboxError("foreign_database", `${path} is a directory, not ${kind.name} of opencode-outbox.`);
+	const probe = await openSqlite(path, { readonly: true });
+	try {
+		// One snapshot: another process may be migrating just now.
+		probe.transaction(() => {
+			const tables = probe.prepare<{ count: number }>("SELECT count(*) AS count FROM sqlite_schema").get()?.count;
+			const { application_id: id } = probe.prepare<{ application_id: number }>("PRAGMA application_id").get() ?? {};
+			if (tables === 0 && id === 0) return;
+			if (id !== kind.applicationId)
+				throw new OutboxError("foreign_database", `${path} is not ${kind.name} of opencode-outbox.`);
+			const last = lastMigration(probe);
+			if (last === undefined) throw new OutboxError("corrupt", `${path} has lost its list of migrations.`);
+			refuseNewer(path, last, newestMigration(kind.migrations));
+		}, "deferred");
+	} finally {
+		probe.close();
+	}
+}
+
+/** Switches a new file to WAL; SQLite answers busy at once, whatever the timeout, while another connection does the same. */
+async function useWal(sqlite: Sqlite): Promise<void> {
+	for (const deadline = Date.now() + WAL_MS; ; await delay(WAL_PAUSE_MS)) {
+		try {
+			return sqlite.exec("PRAGMA journal_mode = WAL");
+		} catch (error) {
+			if (!isBusy(error) || Date.now() > deadline) throw error;
+		}
+	}
+}
+
+function isFilled(path: string): boolean {
+	return existsSync(path) && (statSync(path).size > 0 || statSync(path).isDirectory());
+}

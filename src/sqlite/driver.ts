@@ -1,0 +1,116 @@
+import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
+
+export type SqlValue = string | number | bigint | null | Uint8Array;
+
+/** A prepared statement: what better-sqlite3 and bun:sqlite have in common, with positional `?` parameters (numbered ones differ). */
+export interface Statement<Row = Record<string, SqlValue>> {
+	run(...values: SqlValue[]): { changes: number; lastInsertRowid: number | bigint };
+	/** The first row, or undefined. */
+	get(...values: SqlValue[]): Row | undefined;
+	all(...values: SqlValue[]): Row[];
+	/** Rows one by one; the statement is busy until the loop ends. */
+	iterate(...values: SqlValue[]): IterableIterator<Row>;
+}
+
+/** The driver seam. One connection to one file; synchronous; not shared between threads. */
+export interface Sqlite {
+	readonly path: string;
+	/** The same connection through drizzle, for what is not on a hot path. */
+	readonly orm: BaseSQLiteDatabase<"sync", unknown>;
+	prepare<Row = Record<string, SqlValue>>(sql: string): Statement<Row>;
+	exec(sql: string): void;
+	/** Runs `body` in a transaction of `mode`; a throw rolls back. Nested calls join the outer one. `body` is synchronous. */
+	transaction<T>(body: () => T, mode?: "deferred" | "immediate" | "exclusive"): T;
+	close(): void;
+}
+
+export interface SqliteOptions {
+	readonly readonly?: boolean;
+	/** Refuse to create the file. */
+	readonly mustExist?: boolean;
+	/** How long a statement waits for another connection's lock, in ms; default 5000. */
+	readonly busyTimeoutMs?: number;
+}
+
+/** What both drivers' connections have; the differences are handled in `openSqlite`. */
+interface Client {
+	prepare(sql: string): {
+		run(...values: SqlValue[]): { changes: number; lastInsertRowid: number | bigint };
+		get(...values: SqlValue[]): unknown;
+		all(...values: SqlValue[]): unknown[];
+		iterate(...values: SqlValue[]): IterableIterator<unknown>;
+	};
+	exec(sql: string): unknown;
+	close(): void;
+}
+
+/**
+ * Opens a connection: better-sqlite3 on Node, bun:sqlite on Bun.
+ *
+ * Touches nothing in the file by itself. Throws the driver's own error, whose `code` is SQLite's (SQLITE_BUSY,
+ * SQLITE_NOTADB, SQLITE_CANTOPEN …) on both.
+ */
+export async function openSqlite(path: string, options: SqliteOptions = {}): Promise<Sqlite> {
+	const { client, orm } = await (process.versions.bun ? openBun(path, options) : openNode(path, options));
+	client.exec(`PRAGMA busy_timeout = ${options.busyTimeoutMs ?? 5000}`);
+	let depth = 0;
+	return {
+		path,
+		orm,
+		prepare<Row>(sql: string): Statement<Row> {
+			const statement = client.prepare(sql);
+			return {
+				run: (...values) => statement.run(...values),
+				get: (...values) => (statement.get(...values) ?? undefined) as Row | undefined,
+				all: (...values) => statement.all(...values) as Row[],
+				iterate: (...values) => statement.iterate(...values) as IterableIterator<Row>,
+			};
+		},
+		exec: (sql) => void client.exec(sql),
+		transaction(body, mode = "immediate") {
+			if (depth > 0) return body();
+			client.exec(`BEGIN ${mode}`);
+			depth++;
+			try {
+				const result = body();
+				client.exec("COMMIT");
+				return result;
+			} catch (error) {
+				// SQLite may have rolled back by itself (disk full, I/O error); the first error is the one that matters.
+				try {
+					client.exec("ROLLBACK");
+				} catch {}
+				throw error;
+			} finally {
+				depth--;
+			}
+		},
+		close: () => client.close(),
+	};
+}
+
+type Opened = { client: Client; orm: Sqlite["orm"] };
+
+async function openNode(path: string, options: SqliteOptions): Promise<Opened> {
+	const { default: Database } = await import("better-sqlite3");
+	const { drizzle } = await import("drizzle-orm/better-sqlite3");
+	const client = new Database(path, {
+		readonly: options.readonly ?? false,
+		fileMustExist: options.mustExist ?? options.readonly ?? false,
+	});
+	return { client: client as unknown as Client, orm: drizzle(client) as Sqlite["orm"] };
+}
+
+async function openBun(path: string, options: SqliteOptions): Promise<Opened> {
+	type BunDatabase = new (
+		path: string,
+		options: { readonly?: boolean; readwrite?: boolean; create?: boolean },
+	) => Client;
+	// The names are not literals because TypeScript and Node must not resolve them.
+	const [sqlite, driver] = ["bun:sqlite", "drizzle-orm/bun-sqlite"];
+	const { Database } = (await import(sqlite)) as { Database: BunDatabase };
+	const { drizzle } = (await import(driver)) as { drizzle: (client: Client) => Sqlite["orm"] };
+	const create = !(options.mustExist ?? false);
+	const client = new Database(path, options.readonly ? { readonly: true } : { readwrite: true, create });
+	return { client, orm: drizzle(client) };
+}

@@ -1,0 +1,39 @@
+import { type ErrorCode, messageOf, OutboxError } from "../model/errors.ts";
+
+/** SQLite's result codes (https://sqlite.org/rescode.html) and errno names that mean something to a person. */
+const CODES: readonly [pattern: RegExp, code: ErrorCode, what: string][] = [
+	[/^SQLITE_(NOTADB)/, "foreign_database", "is not an SQLite database"],
+	[/^SQLITE_(CORRUPT)/, "corrupt", "is damaged"],
+	[/^(SQLITE_FULL|ENOSPC|EDQUOT)/, "disk_full", "could not be written: the disk is full"],
+	[
+		/^(SQLITE_READONLY|SQLITE_PERM|SQLITE_AUTH|SQLITE_CANTOPEN|EACCES|EPERM|EROFS)/,
+		"read_only",
+		"cannot be opened or written",
+	],
+	[/^(SQLITE_IOERR|EIO|ENOTDIR|EISDIR)/, "io", "could not be read or written"],
+];
+
+/** Turns what a driver or the file system threw into an OutboxError that names the file; leaves others as they are. */
+export function asStorageError(thrown: unknown, path: string): unknown {
+	if (thrown instanceof OutboxError) return thrown;
+	const root = rootOf(thrown);
+	const sqliteCode = (root as { code?: unknown }).code;
+	for (const [pattern, code, what] of CODES) {
+		if (typeof sqliteCode === "string" && pattern.test(sqliteCode))
+			return new OutboxError(code, `${path} ${what} (${messageOf(root)}).`, { cause: thrown });
+	}
+	return thrown;
+}
+
+/** True when another connection holds the lock that was asked for. */
+export function isBusy(thrown: unknown): boolean {
+	const code = (rootOf(thrown) as { code?: unknown } | undefined)?.code;
+	return typeof code === "string" && /^SQLITE_(BUSY|LOCKED)/.test(code);
+}
+
+/** drizzle wraps what the driver threw. */
+function rootOf(thrown: unknown): unknown {
+	let root = thrown;
+	while (root instanceof Error && root.cause instanceof Error) root = root.cause;
+	return root;
+}
