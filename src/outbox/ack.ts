@@ -1,0 +1,58 @@
+import type { Sqlite } from "../sqlite/driver.ts";
+import { opAt } from "./position.ts";
+
+/**
+ * Records that the server has every op of a session below `cursor`.
+ *
+ * Batches that lie wholly below go; one that lies astride stays as it is, since its bytes never change. Repeating an ack,
+ * or acking less than before, changes nothing. A cursor beyond what is sealed is ignored: nobody can have that from us.
+ *
+ * @returns how many ops were newly acknowledged.
+ */
+export function ackVerb(sqlite: Sqlite) {
+	const row = sqlite.prepare<{ acked_id: number; acked_cursor: number; sealed_cursor: number }>(
+		"SELECT acked_id, acked_cursor, sealed_cursor FROM session WHERE session_id = ?",
+	);
+	const last = lastBelow(sqlite);
+	const removeBatches = sqlite.prepare("DELETE FROM batch WHERE session_id = ? AND first_position + ops <= ?");
+	const advance = sqlite.prepare(`
+		UPDATE session SET acked_id = ?, acked_cursor = ?, acked_op_id = ?, last_acked_at = ?, attempts = 0,
+			next_retry_at = 0, last_error = NULL
+		WHERE session_id = ?`);
+	return (sessionId: string, cursor: number, now: number): number =>
+		sqlite.transaction(() => {
+			const session = row.get(sessionId);
+			if (!session || cursor <= session.acked_cursor || cursor > session.sealed_cursor) return 0;
+			const op = last(sessionId, cursor);
+			if (op === undefined) return 0;
+			advance.run(op.id, cursor, op.op_id, now, sessionId);
+			removeBatches.run(sessionId, cursor);
+			return cursor - session.acked_cursor;
+		});
+}
+
+/** The sealed, unacknowledged op at position `cursor - 1`, or undefined when none of ours is there. */
+export function lastBelow(sqlite: Sqlite) {
+	const at = opAt(sqlite);
+	return (sessionId: string, cursor: number) => at(sessionId, cursor - 1);
+}
+
+/**
+ * Records that a session's batches may not have arrived: gives its leases back and makes the same bytes due again at
+ * `nextRetryAt`. Also for attempts that failed before anything was sent.
+ */
+export function nackVerb(sqlite: Sqlite) {
+	const release = sqlite.prepare("UPDATE batch SET lease_owner = NULL, lease_until = 0 WHERE session_id = ?");
+	const defer = sqlite.prepare("UPDATE session SET next_retry_at = ?, last_error = ? WHERE session_id = ?");
+	return (sessionId: string, nextRetryAt: number, error: string): void =>
+		sqlite.transaction(() => {
+			release.run(sessionId);
+			defer.run(nextRetryAt, error, sessionId);
+		});
+}
+
+/** Gives back every lease: the caller holds the outbox alone, so whoever held one is dead. */
+export function recoverVerb(sqlite: Sqlite) {
+	const release = sqlite.prepare("UPDATE batch SET lease_owner = NULL, lease_until = 0 WHERE lease_owner IS NOT NULL");
+	return (): number => release.run().changes;
+}

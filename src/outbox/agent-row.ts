@@ -1,0 +1,51 @@
+import type { Sqlite } from "../sqlite/driver.ts";
+
+/** starting -> capturing and flushing ("running") -> draining -> stopped. */
+export type AgentState = "starting" | "waiting" | "running" | "draining" | "stopped";
+/** What the flusher knows of the server. `refused`: it answers, but does not let this server key in. */
+export type ServerState = "unknown" | "connected" | "unreachable" | "refused";
+
+export interface AgentRow {
+	readonly pid: number;
+	readonly state: AgentState;
+	readonly since: number;
+	readonly opencode_db: string | null;
+	readonly opencode_identity: string | null;
+	readonly opencode_url: string | null;
+	readonly opencode_connected: boolean;
+	readonly server_url: string | null;
+	readonly transport: string | null;
+	readonly server_state: ServerState;
+	readonly last_error: string | null;
+	readonly connect_attempts: number;
+	readonly next_connect_at: number;
+}
+
+/** The agent's word about itself: one row, for `status` and for the next start. */
+export function agentVerbs(sqlite: Sqlite) {
+	const read = sqlite.prepare<Omit<AgentRow, "opencode_connected"> & { opencode_connected: number }>(
+		"SELECT * FROM agent WHERE id = 1",
+	);
+	const insert = sqlite.prepare(
+		"INSERT INTO agent (id, pid, state, since) VALUES (1, ?, 'starting', ?) ON CONFLICT DO NOTHING",
+	);
+	const current = (): AgentRow | undefined => {
+		const row = read.get();
+		return row && { ...row, opencode_connected: row.opencode_connected !== 0 };
+	};
+	return {
+		agent: current,
+		/** Writes the named fields; the others stay. */
+		say(fields: Partial<AgentRow>, now: number): void {
+			const known = current();
+			if (known && Object.entries(fields).every(([name, value]) => known[name as keyof AgentRow] === value)) return;
+			sqlite.transaction(() => {
+				insert.run(fields.pid ?? process.pid, now);
+				for (const [name, value] of Object.entries(fields))
+					sqlite
+						.prepare(`UPDATE agent SET ${name} = ? WHERE id = 1`)
+						.run(typeof value === "boolean" ? Number(value) : value);
+			});
+		},
+	};
+}

@@ -1,0 +1,151 @@
+import { assert } from "../model/assert.ts";
+import { digestOf } from "../model/json.ts";
+import {
+	keys,
+	messageIdOf,
+	type OpIntent,
+	type OpType,
+	opHash,
+	REMOVALS,
+	sameWatermark,
+	type Watermark,
+} from "../model/op.ts";
+import type { Sqlite } from "../sqlite/driver.ts";
+import { buryOp } from "./bury.ts";
+import { watermarkOf } from "./watermark.ts";
+
+/** A change that no op can carry; it goes straight to the dead letters. */
+export interface Burial {
+	readonly op_id: string;
+	readonly type: OpType;
+	readonly key: string;
+	readonly code: string;
+	readonly reason: string;
+}
+
+export interface Capture {
+	readonly session_id: string;
+	/** What the session says of itself; null leaves what is known. */
+	readonly facts: { readonly parent_id: string | null; readonly title: string; readonly directory: string } | null;
+	/** The watermark that `items` were read after; null before the first capture. */
+	readonly from: Watermark | null;
+	/** The watermark once `items` are in. */
+	readonly to: Watermark | null;
+	readonly items: readonly (OpIntent | Burial)[];
+}
+
+/** `stale`: another writer has moved the watermark since `from` was read; nothing was written, read again. */
+export type AppendResult = { readonly outcome: "appended"; readonly ops: number } | { readonly outcome: "stale" };
+
+/**
+ * Appends a session's changes and moves its watermark, in one transaction (G1).
+ *
+ * Safe to repeat after an error whose outcome is unknown: the watermark tells whether it went in. A payload equal to the
+ * last captured one makes no op. Unsealed ops of one entity collapse into the earliest one's place; a removal is a
+ * barrier, and sealed ops never change (design 4, supersede).
+ */
+export function appendVerb(sqlite: Sqlite) {
+	const row = sqlite.prepare<{ watermark_seq: number | null; watermark_event_id: string | null; sealed_id: number }>(
+		"SELECT watermark_seq, watermark_event_id, sealed_id FROM session WHERE session_id = ?",
+	);
+	const upsertSession = sqlite.prepare(`
+		INSERT INTO session (session_id, parent_id, title, directory) VALUES (?, ?, ?, ?)
+		ON CONFLICT (session_id) DO UPDATE SET parent_id = excluded.parent_id, title = excluded.title,
+			directory = excluded.directory, source_state = 'present', source_note = NULL`);
+	const moveWatermark = sqlite.prepare(
+		"UPDATE session SET watermark_seq = ?, watermark_event_id = ? WHERE session_id = ?",
+	);
+	const put = opWriter(sqlite);
+
+	return (capture: Capture, now: number): AppendResult =>
+		sqlite.transaction(() => {
+			const { session_id, facts } = capture;
+			const known = row.get(session_id);
+			if (!sameWatermark(known ? watermarkOf(known) : null, capture.from)) return { outcome: "stale" };
+			if (facts) upsertSession.run(session_id, facts.parent_id, facts.title, facts.directory);
+			const session = row.get(session_id);
+			assert(session, `session ${session_id} is known or comes with its facts`);
+			let ops = 0;
+			for (const item of capture.items) if (put(session_id, session.sealed_id, item, capture.from, now)) ops++;
+			moveWatermark.run(capture.to?.seq ?? null, capture.to?.event_id ?? null, session_id);
+			return { outcome: "appended", ops };
+		});
+}
+
+/** Writes one item inside a transaction; false when it changed nothing. Shared by append, revive and rebase. */
+export function opWriter(sqlite: Sqlite) {
+	const entity = sqlite.prepare<{ digest: string; first_op: number; last_op: number }>(
+		"SELECT digest, first_op, last_op FROM entity WHERE session_id = ? AND key = ?",
+	);
+	const insertOp = sqlite.prepare(`
+		INSERT INTO op (session_id, op_id, type, key, payload, bytes, hash, depends_id, floor_seq, floor_event_id, captured_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+	const replaceOp = sqlite.prepare("UPDATE op SET op_id = ?, payload = ?, bytes = ?, hash = ? WHERE id = ?");
+	const insertEntity = sqlite.prepare(
+		"INSERT INTO entity (session_id, key, digest, first_op, last_op) VALUES (?, ?, ?, ?, ?)",
+	);
+	const updateEntity = sqlite.prepare("UPDATE entity SET digest = ?, last_op = ? WHERE session_id = ? AND key = ?");
+	const removeEntity = sqlite.prepare("DELETE FROM entity WHERE session_id = ? AND key = ?");
+	// "0" is the character after "/": the range holds everything below the prefix.
+	const removeParts = sqlite.prepare("DELETE FROM entity WHERE session_id = ? AND key >= ? AND key < ?");
+	const acked = sqlite.prepare<{ acked_id: number }>("SELECT acked_id FROM session WHERE session_id = ?");
+	const buried = sqlite.prepare("SELECT 1 FROM dead WHERE session_id = ? AND op_id = ?");
+	const bury = buryOp(sqlite);
+
+	const dependency = (sessionId: string, key: string): number | null => {
+		const messageId = messageIdOf(key);
+		if (messageId === undefined || key === keys.message(messageId)) return null;
+		const created = entity.get(sessionId, keys.message(messageId))?.first_op;
+		return created !== undefined && created > (acked.get(sessionId)?.acked_id ?? 0) ? created : null;
+	};
+
+	const insert = (sessionId: string, item: OpIntent, floor: Watermark | null, now: number): number => {
+		const { op_id, type, key, payload } = item;
+		const depends = REMOVALS.has(type) ? null : dependency(sessionId, key);
+		const bytes = Buffer.byteLength(payload);
+		const inserted = insertOp.run(
+			...[sessionId, op_id, type, key, payload, bytes, opHash(item), depends],
+			...[floor?.seq ?? null, floor?.event_id ?? null, now],
+		);
+		return Number(inserted.lastInsertRowid);
+	};
+
+	return (
+		sessionId: string,
+		sealedId: number,
+		item: OpIntent | Burial,
+		floor: Watermark | null,
+		now: number,
+	): boolean => {
+		if ("code" in item) {
+			if (buried.get(sessionId, item.op_id)) return false;
+			bury({ ...item, session_id: sessionId, payload: null, bytes: 0, parent_id: null }, now);
+			return true;
+		}
+		const known = entity.get(sessionId, item.key);
+		if (REMOVALS.has(item.type)) {
+			if (known === undefined) return false;
+			insert(sessionId, item, floor, now);
+			removeEntity.run(sessionId, item.key);
+			const messageId = messageIdOf(item.key);
+			if (item.type === "message_removed" && messageId !== undefined) {
+				const prefix = keys.partsOf(messageId);
+				removeParts.run(sessionId, prefix, `${prefix.slice(0, -1)}0`);
+			}
+			return true;
+		}
+		const digest = digestOf(item.payload);
+		if (known === undefined) {
+			const id = insert(sessionId, item, floor, now);
+			insertEntity.run(sessionId, item.key, digest, id, id);
+			return true;
+		}
+		if (known.digest === digest) return false;
+		let id = known.last_op;
+		const bytes = Buffer.byteLength(item.payload);
+		const superseded = id > sealedId && replaceOp.run(item.op_id, item.payload, bytes, opHash(item), id).changes === 1;
+		if (!superseded) id = insert(sessionId, item, floor, now);
+		updateEntity.run(digest, id, sessionId, item.key);
+		return true;
+	};
+}

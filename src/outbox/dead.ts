@@ -1,0 +1,80 @@
+import { digestOf } from "../model/json.ts";
+import { type OpType, REMOVALS } from "../model/op.ts";
+import type { Sqlite } from "../sqlite/driver.ts";
+import { opWriter } from "./append.ts";
+import { watermarkOf } from "./watermark.ts";
+
+export interface DeadRow {
+	readonly id: number;
+	readonly session_id: string;
+	readonly op_id: string;
+	readonly type: OpType;
+	readonly key: string;
+	readonly payload: string | null;
+	readonly bytes: number;
+	readonly code: string;
+	readonly reason: string;
+	readonly parent_id: number | null;
+	readonly buried_at: number;
+}
+
+/**
+ * `revived`: the letters are pending ops again. `superseded`: a newer state of the entity was captured since, so the
+ * letter was only discarded (for a removal: its entity is there again). `no_payload`: there is nothing to send; it stays. `unknown`: no such letter.
+ */
+export type ReviveResult = {
+	readonly outcome: "revived" | "superseded" | "no_payload" | "unknown";
+	readonly ops: number;
+};
+
+/** Puts a dead letter, and those that were set aside because of it, back at the end of its session's line. */
+export function reviveVerb(sqlite: Sqlite) {
+	const byId = sqlite.prepare<DeadRow>("SELECT * FROM dead WHERE id = ?");
+	const children = sqlite.prepare<DeadRow>("SELECT * FROM dead WHERE parent_id = ? ORDER BY id");
+	const remove = sqlite.prepare("DELETE FROM dead WHERE id = ?");
+	const captured = sqlite.prepare<{ digest: string }>("SELECT digest FROM entity WHERE session_id = ? AND key = ?");
+	const forget = sqlite.prepare("DELETE FROM entity WHERE session_id = ? AND key = ?");
+	const line = sqlite.prepare<{ sealed_id: number; watermark_seq: number | null; watermark_event_id: string | null }>(
+		"SELECT sealed_id, watermark_seq, watermark_event_id FROM session WHERE session_id = ?",
+	);
+	const stub = sqlite.prepare(
+		"INSERT INTO entity (session_id, key, digest, first_op, last_op) VALUES (?, ?, '', 0, 0) ON CONFLICT DO NOTHING",
+	);
+	const unpark = sqlite.prepare("UPDATE session SET next_retry_at = 0 WHERE session_id = ?");
+	const write = opWriter(sqlite);
+
+	const reviveOne = (letter: DeadRow, now: number): boolean => {
+		remove.run(letter.id);
+		const { session_id, op_id, type, key, payload } = letter;
+		const session = line.get(session_id);
+		if (payload === null || session === undefined) return false;
+		const digest = captured.get(session_id, key)?.digest;
+		if (digest !== (REMOVALS.has(type) ? undefined : digestOf(payload))) return false;
+		// Captured already counts as said. A removal is of what is known, anything else of what is not.
+		if (REMOVALS.has(type)) stub.run(session_id, key);
+		else forget.run(session_id, key);
+		return write(session_id, session.sealed_id, { op_id, type, key, payload }, watermarkOf(session), now);
+	};
+
+	return (id: number, now: number): ReviveResult =>
+		sqlite.transaction(() => {
+			const letter = byId.get(id);
+			if (letter === undefined) return { outcome: "unknown", ops: 0 };
+			if (letter.payload === null) return { outcome: "no_payload", ops: 0 };
+			const revived = [letter, ...children.all(id)].filter((row) => reviveOne(row, now)).length;
+			unpark.run(letter.session_id);
+			return { outcome: revived > 0 ? "revived" : "superseded", ops: revived };
+		});
+}
+
+/** Throws dead letters away: one and those set aside because of it. Returns how many went. */
+export function discardVerb(sqlite: Sqlite) {
+	const remove = sqlite.prepare("DELETE FROM dead WHERE ? IN (id, parent_id)");
+	return (id: number): number => remove.run(id).changes;
+}
+
+export function deadQueries(sqlite: Sqlite) {
+	const all = sqlite.prepare<DeadRow>("SELECT * FROM dead ORDER BY id");
+	const one = sqlite.prepare<DeadRow>("SELECT * FROM dead WHERE id = ?");
+	return { list: () => all.all(), show: (id: number) => one.get(id) };
+}

@@ -1,0 +1,49 @@
+import type { ShareGrant } from "../protocol/schema.ts";
+import type { Sqlite } from "../sqlite/driver.ts";
+
+/** A share that was asked for; the fields of the grant are null while the answer is unknown. */
+export interface ShareRow {
+	readonly session_id: string;
+	readonly server_url: string;
+	readonly create_key: string;
+	readonly share_id: string | null;
+	readonly slug: string | null;
+	readonly url: string | null;
+	readonly secret: string | null;
+	readonly capability_epoch: number | null;
+}
+
+/** Shares as this outbox holds them: asked for, granted, given up. */
+export function grantVerbs(sqlite: Sqlite) {
+	const one = sqlite.prepare<ShareRow>("SELECT * FROM share WHERE session_id = ?");
+	const shared = sqlite.prepare<{ session_id: string }>(
+		"SELECT session_id FROM share WHERE share_id IS NOT NULL ORDER BY session_id",
+	);
+	const ask = sqlite.prepare(
+		"INSERT INTO share (session_id, server_url, create_key, created_at) VALUES (?, ?, ?, ?) ON CONFLICT DO NOTHING",
+	);
+	const put = sqlite.prepare(
+		"UPDATE share SET share_id = ?, slug = ?, url = ?, secret = ?, capability_epoch = ? WHERE session_id = ?",
+	);
+	const epoch = sqlite.prepare("UPDATE share SET capability_epoch = ? WHERE session_id = ?");
+	const remove = sqlite.prepare("DELETE FROM share WHERE session_id = ?");
+	return {
+		/** Sessions that have a share, by id. */
+		shared: (): string[] => shared.all().map((row) => row.session_id),
+		share: (sessionId: string): ShareRow | undefined => one.get(sessionId),
+		/**
+		 * Stores the intent to make a share, before the server hears of it; returns the one that was stored first.
+		 *
+		 * @param createKey 256 random bits as base64url.
+		 */
+		ask(sessionId: string, serverUrl: string, createKey: string, now: number): ShareRow {
+			ask.run(sessionId, serverUrl, createKey, now);
+			return one.get(sessionId) as ShareRow;
+		},
+		granted: (sessionId: string, grant: ShareGrant) =>
+			void put.run(grant.share_id, grant.slug, grant.url, grant.secret, grant.capability_epoch, sessionId),
+		epoch: (sessionId: string, capabilityEpoch: number) => void epoch.run(capabilityEpoch, sessionId),
+		/** The server has told that there is no such share: the next one gets a key of its own. */
+		giveUp: (sessionId: string) => void remove.run(sessionId),
+	};
+}

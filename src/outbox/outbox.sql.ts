@@ -1,0 +1,171 @@
+import { index, integer, primaryKey, sqliteTable, text } from "drizzle-orm/sqlite-core";
+
+/**
+ * The outbox: what must survive on this machine until the share server has it.
+ *
+ * An op's state is where its id lies on its session's line of ids, so nothing per op is written when it moves on:
+ *
+ *     acked            sealed                unsealed
+ *     -------------|------------------|-------------------->  op.id
+ *              acked_id           sealed_id
+ *
+ * Ids grow with capture and are never reused. A batch is a range of ids; the n-th of its ops has position
+ * first_position + n. All instants are epoch ms.
+ */
+
+/** A row per session that was captured or asked for; stays when OpenCode forgets the session, so that it can be unshared. */
+export const session = sqliteTable("session", {
+	session_id: text().primaryKey(),
+	parent_id: text(),
+	title: text().notNull().default(""),
+	directory: text().notNull().default(""),
+	/** What a person asked for: auto (follow the agent's mode), share, unshare (pending), never (unshared). */
+	wanted: text().notNull().default("auto"),
+	/** Where OpenCode stands: present, deleted, vanished (no proof of deletion; a person must look). */
+	source_state: text().notNull().default("present"),
+	source_note: text(),
+	/** Captured up to here; both null before the first capture and for sessions without a log. */
+	watermark_seq: integer(),
+	watermark_event_id: text(),
+	/** Last op id that the server has, and last one that is sealed. */
+	acked_id: integer().notNull().default(0),
+	sealed_id: integer().notNull().default(0),
+	/** A and S: the share's cursor after those ops. */
+	acked_cursor: integer().notNull().default(0),
+	sealed_cursor: integer().notNull().default(0),
+	/** op_id at position acked_cursor - 1. */
+	acked_op_id: text(),
+	last_acked_at: integer(),
+	/** Attempts since the last success, counted before each is made, and when the next one is due. */
+	attempts: integer().notNull().default(0),
+	next_retry_at: integer().notNull().default(0),
+	last_error: text(),
+	/** Set: positions are not to be trusted, the share must be compared with OpenCode before anything is sent. */
+	compare_reason: text(),
+	/** Set: nothing is sent until a person acts; holds the refusal's code. */
+	parked_code: text(),
+});
+
+/** A row per share that was asked for. `share_id` is null while the answer to createShare is unknown. */
+export const share = sqliteTable("share", {
+	session_id: text().primaryKey(),
+	/** Base url of the server it was asked from. */
+	server_url: text().notNull(),
+	/** Made here before the first call, so that asking again makes no second share. Secret. */
+	create_key: text().notNull(),
+	share_id: text(),
+	slug: text(),
+	url: text(),
+	/** What redeems the share. Secret. */
+	secret: text(),
+	capability_epoch: integer(),
+	created_at: integer().notNull(),
+});
+
+/** A row per op that is not acknowledged, and for a while after (see retention). */
+export const op = sqliteTable(
+	"op",
+	{
+		id: integer().primaryKey({ autoIncrement: true }),
+		session_id: text().notNull(),
+		op_id: text().notNull(),
+		type: text().notNull(),
+		key: text().notNull(),
+		payload: text().notNull(),
+		/** UTF-8 bytes of payload. */
+		bytes: integer().notNull(),
+		/** opHash of the row; checked whenever it is reserved. */
+		hash: text().notNull(),
+		/** `op.id` of the op that creates what this one belongs to, when that was unacked at capture. */
+		depends_id: integer(),
+		/** Watermark before this op's first source event: what is covered without it. Kept when it is superseded. */
+		floor_seq: integer(),
+		floor_event_id: text(),
+		/** When the change was first captured; superseding keeps it, so that ages are honest. */
+		captured_at: integer().notNull(),
+	},
+	(table) => [index("op_session_id_idx").on(table.session_id, table.id, table.bytes)],
+);
+
+/** A row per sealed, unacknowledged batch. Immutable but for its lease; goes when all its ops are acknowledged. */
+export const batch = sqliteTable(
+	"batch",
+	{
+		batch_id: text().primaryKey(),
+		session_id: text().notNull(),
+		first_id: integer().notNull(),
+		last_id: integer().notNull(),
+		first_position: integer().notNull(),
+		ops: integer().notNull(),
+		bytes: integer().notNull(),
+		/** freeze's digest (frozen.ts); checked whenever the batch is reserved. */
+		digest: text().notNull(),
+		/** JSON array, an entry per op: the op_id it depends on, or null. */
+		depends: text().notNull(),
+		/** What the share covers once this batch is applied. */
+		watermark_seq: integer(),
+		watermark_event_id: text(),
+		sealed_at: integer().notNull(),
+		/** How often it was sent, counted before sending. */
+		attempts: integer().notNull().default(0),
+		lease_owner: text(),
+		lease_until: integer().notNull().default(0),
+	},
+	(table) => [index("batch_session_position_idx").on(table.session_id, table.first_position)],
+);
+
+/** A row per live entity of a captured session: its state after the last captured op. Removed entities have none. */
+export const entity = sqliteTable(
+	"entity",
+	{
+		session_id: text().notNull(),
+		key: text().notNull(),
+		/** digestOf the last captured payload. */
+		digest: text().notNull(),
+		/** `op.id` of the op that created it, and of the last one. */
+		first_op: integer().notNull(),
+		last_op: integer().notNull(),
+	},
+	(table) => [primaryKey({ columns: [table.session_id, table.key] })],
+);
+
+/** Dead letters: a row per op that was set aside for a person, with its reason. */
+export const dead = sqliteTable(
+	"dead",
+	{
+		id: integer().primaryKey({ autoIncrement: true }),
+		session_id: text().notNull(),
+		op_id: text().notNull(),
+		type: text().notNull(),
+		key: text().notNull(),
+		/** Null when the source's row could not be read as an entity. */
+		payload: text(),
+		bytes: integer().notNull(),
+		code: text().notNull(),
+		reason: text().notNull(),
+		/** Set: set aside only because that dead letter was; both come back together. */
+		parent_id: integer(),
+		buried_at: integer().notNull(),
+	},
+	(table) => [index("dead_session_idx").on(table.session_id)],
+);
+
+/** One row: what the agent last said about itself, for `status`. Whether it is alive is told by its lock, not by this. */
+export const agent = sqliteTable("agent", {
+	id: integer().primaryKey(),
+	pid: integer().notNull(),
+	state: text().notNull(),
+	since: integer().notNull(),
+	opencode_db: text(),
+	/** Source.identity of the database that was captured from. */
+	opencode_identity: text(),
+	opencode_url: text(),
+	opencode_connected: integer({ mode: "boolean" }).notNull().default(false),
+	server_url: text(),
+	transport: text(),
+	server_state: text().notNull().default("unknown"),
+	last_error: text(),
+	/** Connecting: failed attempts in a row, and when the next is due. Survives restarts. */
+	connect_attempts: integer().notNull().default(0),
+	next_connect_at: integer().notNull().default(0),
+});

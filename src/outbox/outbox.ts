@@ -1,0 +1,66 @@
+import { openDatabase } from "../sqlite/database.ts";
+import type { Sqlite } from "../sqlite/driver.ts";
+import { ackVerb, lastBelow, nackVerb, recoverVerb } from "./ack.ts";
+import { agentVerbs } from "./agent-row.ts";
+import { appendVerb } from "./append.ts";
+import { deadQueries, discardVerb, reviveVerb } from "./dead.ts";
+import { grantVerbs } from "./grant.ts";
+import { capturedQueries, pendingRemovalsQuery, rebaseVerb, retainedQuery } from "./rebase.ts";
+import { rejectVerb } from "./reject.ts";
+import { extendVerb, reserveVerb } from "./reserve.ts";
+import { retentionVerb } from "./retention.ts";
+import { sealVerb } from "./seal.ts";
+import { sessionVerbs } from "./session.ts";
+
+export const OUTBOX_KIND = { name: "an outbox", applicationId: 0x6f636f78, migrations: "outbox" } as const;
+
+/**
+ * The outbox of one machine, and the only writer of its file.
+ *
+ * Each verb is one durable transaction, lives in a file of its own, and leaves everything as it was when it throws.
+ * Several processes may append to one outbox; only the holder of the agent's lock seals, reserves and acks.
+ *
+ * @throws OutboxError foreign_database, newer_database, corrupt, read_only, disk_full, io.
+ */
+export async function openOutbox(path: string) {
+	return outboxOn(await openDatabase(path, OUTBOX_KIND));
+}
+
+export type Outbox = ReturnType<typeof outboxOn>;
+
+function outboxOn(sqlite: Sqlite) {
+	const dead = deadQueries(sqlite);
+	const captured = capturedQueries(sqlite);
+	const version = sqlite.prepare<{ data_version: number }>("PRAGMA data_version");
+	return {
+		append: appendVerb(sqlite),
+		seal: sealVerb(sqlite),
+		reserve: reserveVerb(sqlite),
+		extend: extendVerb(sqlite),
+		ack: ackVerb(sqlite),
+		nack: nackVerb(sqlite),
+		reject: rejectVerb(sqlite),
+		rebase: rebaseVerb(sqlite),
+		revive: reviveVerb(sqlite),
+		discard: discardVerb(sqlite),
+		recover: recoverVerb(sqlite),
+		retain: retentionVerb(sqlite),
+		...sessionVerbs(sqlite),
+		...grantVerbs(sqlite),
+		...agentVerbs(sqlite),
+		deadLetters: dead.list,
+		deadLetter: dead.show,
+		/** The sealed, unacknowledged op at `cursor - 1`. */
+		lastBelow: lastBelow(sqlite),
+		capturedDigests: captured.digests,
+		isCaptured: captured.isCaptured,
+		buriedKeys: captured.buriedKeys,
+		pendingRemovals: pendingRemovalsQuery(sqlite),
+		retained: retainedQuery(sqlite),
+		/** Changes whenever another connection commits: a doorbell for what other processes append or ask. */
+		version: () => version.get()?.data_version ?? 0,
+		/** Several verbs as one durable transaction. */
+		transaction: <T>(body: () => T): T => sqlite.transaction(body),
+		close: () => sqlite.close(),
+	};
+}

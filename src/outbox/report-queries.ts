@@ -1,0 +1,111 @@
+import { and, asc, eq, gt, min, sql } from "drizzle-orm";
+import type { Sqlite } from "../sqlite/driver.ts";
+import type { AgentRow, AgentState, ServerState } from "./agent-row.ts";
+import { agent, batch, dead, op, session, share } from "./outbox.sql.ts";
+import type { Report } from "./report.ts";
+import type { SourceState, Wanted } from "./session.ts";
+import { stateOf } from "./session-state.ts";
+
+/** Reads a report inside a transaction; see openReport. Every column is named, so that no secret slips in. */
+export function readReport({ orm }: Sqlite, now: number): Report {
+	const pending = orm
+		.select({
+			session_id: session.session_id,
+			ops: sql<number>`count(*)`.as("ops"),
+			bytes: sql<number>`sum(${op.bytes})`.as("pending_bytes"),
+			first_id: min(op.id).as("first_id"),
+		})
+		.from(session)
+		.innerJoin(op, and(eq(op.session_id, session.session_id), gt(op.id, session.acked_id)))
+		.groupBy(session.session_id)
+		.as("pending");
+	const letters = orm
+		.select({ session_id: dead.session_id, count: sql<number>`count(*)`.as("letters") })
+		.from(dead)
+		.groupBy(dead.session_id)
+		.as("letters");
+	const count = (column: unknown) => sql<number>`coalesce(${column}, 0)`;
+	const rows = orm
+		.select({
+			session_id: session.session_id,
+			parent_id: session.parent_id,
+			title: session.title,
+			directory: session.directory,
+			wanted: sql<Wanted>`${session.wanted}`,
+			source_state: sql<SourceState>`${session.source_state}`,
+			source_note: session.source_note,
+			share_id: share.share_id,
+			slug: share.slug,
+			url: share.url,
+			cursor: session.acked_cursor,
+			epoch: share.capability_epoch,
+			pending: count(pending.ops),
+			dead: count(letters.count),
+			last_acked_at: session.last_acked_at,
+			last_error: session.last_error,
+			parked_code: session.parked_code,
+			compare_reason: session.compare_reason,
+			next_retry_at: sql<number | null>`nullif(${session.next_retry_at}, 0)`,
+			// Ids grow with capture, so a session's first pending op is its oldest one.
+			oldest_pending_at: op.captured_at,
+			attempts: session.attempts,
+			asked: sql<number>`${share.session_id} IS NOT NULL`,
+			bytes: count(pending.bytes),
+			sealed: sql<number>`${session.sealed_cursor} - ${session.acked_cursor}`,
+		})
+		.from(session)
+		.leftJoin(share, eq(share.session_id, session.session_id))
+		.leftJoin(pending, eq(pending.session_id, session.session_id))
+		.leftJoin(letters, eq(letters.session_id, session.session_id))
+		.leftJoin(op, eq(op.id, pending.first_id))
+		.orderBy(sql`${op.captured_at} IS NULL`, asc(op.captured_at), asc(session.session_id))
+		.all();
+	// A batch may begin before the acked cursor; those ops are no longer in flight.
+	const flight = orm
+		.select({
+			ops: sql<number>`coalesce(sum(min(${batch.ops}, ${batch.first_position} + ${batch.ops} - ${session.acked_cursor})), 0)`,
+		})
+		.from(batch)
+		.innerJoin(session, eq(session.session_id, batch.session_id))
+		.where(gt(batch.lease_until, now))
+		.get();
+	const sum = (of: (row: (typeof rows)[number]) => number) => rows.reduce((total, row) => total + of(row), 0);
+	return {
+		agent: readAgent(orm),
+		totals: {
+			pending: sum((row) => row.pending),
+			sealed: sum((row) => row.sealed),
+			in_flight: flight?.ops ?? 0,
+			dead: orm.select({ count: sql<number>`count(*)` }).from(dead).get()?.count ?? 0,
+			bytes: sum((row) => row.bytes),
+			oldest_pending_at: rows[0]?.oldest_pending_at ?? null,
+		},
+		sessions: rows.map(({ asked, bytes: _bytes, sealed: _sealed, ...row }) => ({
+			...row,
+			state: stateOf({ ...row, asked: asked !== 0 }),
+		})),
+	};
+}
+
+function readAgent(orm: Sqlite["orm"]): AgentRow | null {
+	const row = orm
+		.select({
+			pid: agent.pid,
+			state: sql<AgentState>`${agent.state}`,
+			since: agent.since,
+			opencode_db: agent.opencode_db,
+			opencode_identity: agent.opencode_identity,
+			opencode_url: agent.opencode_url,
+			opencode_connected: agent.opencode_connected,
+			server_url: agent.server_url,
+			transport: agent.transport,
+			server_state: sql<ServerState>`${agent.server_state}`,
+			last_error: agent.last_error,
+			connect_attempts: agent.connect_attempts,
+			next_connect_at: agent.next_connect_at,
+		})
+		.from(agent)
+		.where(eq(agent.id, 1))
+		.get();
+	return row ?? null;
+}

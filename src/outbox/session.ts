@@ -1,0 +1,117 @@
+import type { Watermark } from "../model/op.ts";
+import type { Sqlite } from "../sqlite/driver.ts";
+import { watermarkOf } from "./watermark.ts";
+
+/** What a person asked for: auto follows the agent's mode, unshare is pending until the server has deleted the share. */
+export type Wanted = "auto" | "share" | "unshare" | "never";
+export type SourceState = "present" | "deleted" | "vanished";
+
+/** A session as the flusher needs it. */
+export interface SessionRow {
+	readonly session_id: string;
+	readonly parent_id: string | null;
+	readonly wanted: Wanted;
+	readonly source_state: SourceState;
+	readonly watermark: Watermark | null;
+	readonly acked_cursor: number;
+	readonly sealed_cursor: number;
+	readonly acked_op_id: string | null;
+	readonly attempts: number;
+	readonly next_retry_at: number;
+	readonly compare_reason: string | null;
+	readonly parked_code: string | null;
+	/** Ops after acked_id. */
+	readonly pending: number;
+}
+
+type Raw = Omit<SessionRow, "watermark"> & { watermark_seq: number | null; watermark_event_id: string | null };
+
+const COLUMNS = `session_id, parent_id, wanted, source_state, watermark_seq, watermark_event_id, acked_cursor,
+	sealed_cursor, acked_op_id, attempts, next_retry_at, compare_reason, parked_code,
+	(SELECT count(*) FROM op WHERE op.session_id = session.session_id AND op.id > session.acked_id) AS pending`;
+
+/** Reads and small updates of the session table. */
+export function sessionVerbs(sqlite: Sqlite) {
+	const one = sqlite.prepare<Raw>(`SELECT ${COLUMNS} FROM session WHERE session_id = ?`);
+	const due = sqlite.prepare<{ session_id: string; next_retry_at: number; wanted: Wanted; shared: number }>(`
+		SELECT session.session_id, next_retry_at, wanted, share_id IS NOT NULL AS shared
+		FROM session LEFT JOIN share USING (session_id)
+		WHERE parked_code IS NULL AND wanted <> 'never' AND (wanted = 'unshare' OR compare_reason IS NOT NULL
+			OR (wanted = 'share' AND share_id IS NULL)
+			OR EXISTS (SELECT 1 FROM op WHERE op.session_id = session.session_id AND op.id > session.acked_id))
+		ORDER BY next_retry_at`);
+	const captured = sqlite.prepare<{
+		session_id: string;
+		source_state: SourceState;
+		watermark_seq: number | null;
+		watermark_event_id: string | null;
+	}>("SELECT session_id, source_state, watermark_seq, watermark_event_id FROM session");
+	const wanted = sqlite.prepare<{ session_id: string; wanted: Wanted }>("SELECT session_id, wanted FROM session");
+	const setWanted = sqlite.prepare(`
+		INSERT INTO session (session_id, wanted) VALUES (?, ?)
+		ON CONFLICT (session_id) DO UPDATE SET wanted = excluded.wanted, next_retry_at = 0, parked_code = NULL`);
+	const attempt = sqlite.prepare("UPDATE session SET attempts = attempts + 1 WHERE session_id = ?");
+	const settle = sqlite.prepare(
+		"UPDATE session SET attempts = 0, next_retry_at = 0, last_error = NULL WHERE session_id = ?",
+	);
+	const compare = sqlite.prepare("UPDATE session SET compare_reason = ? WHERE session_id = ?");
+	const park = sqlite.prepare("UPDATE session SET parked_code = ?, last_error = ? WHERE session_id = ?");
+	const unpark = sqlite.prepare("UPDATE session SET parked_code = NULL, last_error = NULL WHERE parked_code = ?");
+	const directory = sqlite.prepare<{ directory: string }>("SELECT directory FROM session WHERE session_id = ?");
+	const source = sqlite.prepare(`
+		UPDATE session SET source_state = ?, source_note = ?
+		WHERE session_id = ? AND (source_state, source_note) IS NOT (?, ?)`);
+	const hurry = sqlite.prepare("UPDATE session SET next_retry_at = 0 WHERE next_retry_at > 0");
+	const forgetOps = sqlite.prepare("DELETE FROM op WHERE session_id = ?");
+	const forgetEntities = sqlite.prepare("DELETE FROM entity WHERE session_id = ?");
+	const forgetBatches = sqlite.prepare("DELETE FROM batch WHERE session_id = ?");
+	const forgetDead = sqlite.prepare("DELETE FROM dead WHERE session_id = ?");
+	const forgetShare = sqlite.prepare("DELETE FROM share WHERE session_id = ?");
+	const reset = sqlite.prepare(`
+		UPDATE session SET wanted = ?, watermark_seq = NULL, watermark_event_id = NULL, acked_id = 0, sealed_id = 0,
+			acked_cursor = 0, sealed_cursor = 0, acked_op_id = NULL, attempts = 0, next_retry_at = 0, last_error = NULL,
+			compare_reason = NULL, parked_code = NULL, last_acked_at = NULL
+		WHERE session_id = ?`);
+
+	return {
+		session(sessionId: string): SessionRow | undefined {
+			const raw = one.get(sessionId);
+			return raw && { ...raw, watermark: watermarkOf(raw) };
+		},
+		/** Sessions with something to do that are not parked, soonest due first. */
+		work: () => due.all(),
+		/** Where each session's capture stands. */
+		captured: () =>
+			new Map(
+				captured
+					.all()
+					.map((row) => [row.session_id, { watermark: watermarkOf(row), deleted: row.source_state === "deleted" }]),
+			),
+		wanted: () => new Map(wanted.all().map((row) => [row.session_id, row.wanted])),
+		/** Records what a person asks for; un-parks, since asking again is acting. */
+		want: (sessionId: string, what: Wanted) => void setWanted.run(sessionId, what),
+		/** Counts an attempt before it is made. */
+		attempt: (sessionId: string) => void attempt.run(sessionId),
+		/** The session's server side answered well: no backoff is left over. */
+		settle: (sessionId: string) => void settle.run(sessionId),
+		/** Positions are not to be trusted until the share was compared. Survives restarts. */
+		mustCompare: (sessionId: string, reason: string) => void compare.run(reason, sessionId),
+		/** Stops sending until a person acts; capture goes on, ops are kept. */
+		park: (sessionId: string, code: string, error: string) => void park.run(code, error, sessionId),
+		/** Records where OpenCode stands; false when that was known. */
+		setSource: (sessionId: string, state: SourceState, note: string | null): boolean =>
+			source.run(state, note, sessionId, state, note).changes > 0,
+		/** Takes sessions up again that were parked with `code`. */
+		unpark: (code: string) => void unpark.run(code),
+		directoryOf: (sessionId: string) => directory.get(sessionId)?.directory ?? "",
+		/** Makes every deferred session due now. */
+		hurry: () => hurry.run().changes,
+		/** After unsharing: drops the grant and everything captured; keeps the row, with what is wanted from now on. */
+		forget: (sessionId: string, what: Wanted): void =>
+			sqlite.transaction(() => {
+				for (const statement of [forgetOps, forgetEntities, forgetBatches, forgetDead, forgetShare])
+					statement.run(sessionId);
+				reset.run(what, sessionId);
+			}),
+	};
+}
