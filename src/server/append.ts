@@ -1,0 +1,64 @@
+import type { Rejection } from "../protocol/codes.ts";
+import type { ShareLimits } from "../protocol/limits.ts";
+import { ShareRefusal } from "../protocol/refusal.ts";
+import type { AppendBatch, DurableOp, OpAck } from "../protocol/schema.ts";
+import type { Entities } from "./entity.ts";
+import type { Ledger } from "./ledger.ts";
+import { flawOf } from "./payload.ts";
+
+type Verdict = "applied" | "duplicate" | { code: Rejection; reason: string };
+
+export interface AppendState {
+	readonly ledger: Ledger;
+	readonly entities: Entities;
+	readonly limits: ShareLimits;
+}
+
+/**
+ * Applies a batch to a share at `cursor`, op by op; the caller's transaction makes it one effect.
+ *
+ * The ops up to the first rejected one are applied. What follows it in the batch expects a cursor that is not reached,
+ * and is rejected as `cursor_gap`.
+ */
+export function applyBatch(state: AppendState, share_id: string, cursor: number, batch: AppendBatch): OpAck {
+	const ack: OpAck = { cursor, applied: [], duplicates: [], rejected: [] };
+	for (const op of batch.ops) {
+		const verdict = verdictOn(state, share_id, ack.cursor, op);
+		if (verdict === "duplicate") {
+			ack.duplicates.push(op.op_id);
+		} else if (verdict === "applied") {
+			state.entities.apply(share_id, op, ack.cursor);
+			state.ledger.insert(share_id, ack.cursor, op.op_id);
+			ack.applied.push(op.op_id);
+			ack.cursor++;
+		} else {
+			ack.rejected.push({ op_id: op.op_id, ...verdict });
+		}
+	}
+	state.ledger.forget(share_id, ack.cursor);
+	return ack;
+}
+
+/** The table of verdicts; the first line that holds decides. */
+function verdictOn({ ledger, limits }: AppendState, share_id: string, cursor: number, op: DurableOp): Verdict {
+	const at = op.expected_cursor;
+	if (ledger.holds(share_id, op.op_id)) return "duplicate";
+	if (at < ledger.floor(cursor)) return "duplicate";
+	if (at < cursor)
+		return { code: "cursor_conflict", reason: `Position ${at} was taken by another op; the cursor is ${cursor}.` };
+	if (at > cursor)
+		return { code: "cursor_gap", reason: `Position ${at} cannot be taken yet; the cursor is ${cursor}.` };
+	const flaw = flawOf(op, limits);
+	if (flaw) return flaw;
+	if (op.depends_on !== undefined && !ledger.holds(share_id, op.depends_on))
+		return { code: "missing_dependency", reason: `It depends on ${op.depends_on}, which was not applied.` };
+	return "applied";
+}
+
+/** Code invalid_request for a batch that no client of ours seals. */
+export function refuseMisshapen(batch: AppendBatch, limits: ShareLimits): void {
+	if (batch.ops.length > limits.ops_per_batch)
+		throw new ShareRefusal("invalid_request", `A batch has at most ${limits.ops_per_batch} ops.`);
+	if (batch.ops.some((op, index) => op.batch_id !== batch.batch_id || op.seq !== index))
+		throw new ShareRefusal("invalid_request", "The ops do not bear their batch's id, or are not numbered from 0.");
+}

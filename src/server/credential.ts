@@ -1,0 +1,46 @@
+import { createHmac, hash, timingSafeEqual } from "node:crypto";
+
+/** Cryptographically strong random bytes, as an argument. */
+export type RandomBytes = (size: number) => Uint8Array;
+
+/** Bytes of an unguessable id: 144 random bits, 24 characters without padding. */
+const ID_BYTES = 18;
+const SECRET_BYTES = 32;
+
+export function newShareId(random: RandomBytes): string {
+	return `shr_${base64url(random(ID_BYTES))}`;
+}
+
+/** What names a share in its link: 24 characters of [a-zA-Z0-9_-]. */
+export function newSlug(random: RandomBytes): string {
+	return base64url(random(ID_BYTES));
+}
+
+/** What replaces a secret that is rotated away: 256 random bits, base64url. */
+export function newSecret(random: RandomBytes): string {
+	return base64url(random(SECRET_BYTES));
+}
+
+/**
+ * The secret that a share begins with: base64url, 43 characters.
+ *
+ * Derived, so that `createShare` can answer a repeated call with the same grant while the server keeps no secret: only
+ * who has the create key can derive it, and the server has that just for the length of the call.
+ */
+export function firstSecret(createKey: string, shareId: string): string {
+	return createHmac("sha256", createKey).update(`${shareId} share secret`).digest("base64url");
+}
+
+/** What is stored of a secret, key or slug: hex sha256, 64 characters. Fast on purpose: the input has at least 128 bits. */
+export function credentialHash(credential: string): string {
+	return hash("sha256", credential, "hex");
+}
+
+/** Compares two credentialHash values in constant time. */
+export function sameHash(a: string, b: string): boolean {
+	return timingSafeEqual(Buffer.from(a), Buffer.from(b));
+}
+
+function base64url(bytes: Uint8Array): string {
+	return Buffer.from(bytes).toString("base64url");
+}

@@ -1,0 +1,132 @@
+import { Buffer } from "node:buffer";
+import { and, asc, eq, gt, gte, isNotNull, lt, lte, sql } from "drizzle-orm";
+import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
+import { digestOf } from "../model/json.ts";
+import { keys, messageIdOf, type OpType, REMOVALS } from "../model/op.ts";
+import { DIGESTS_PER_PAGE, LIMITS, WATCH_OPS_PER_DELIVERY } from "../protocol/limits.ts";
+import type { DigestPage, WatchedOp } from "../protocol/schema.ts";
+import { entity } from "./share.sql.ts";
+
+/** What OpenCode imports, in the order in which it wants it. */
+const EXPORTED: readonly OpType[] = ["session", "message", "part", "session_diff", "model"];
+
+/** The materialised entities of all shares: what the ops of each add up to. */
+export class Entities {
+	readonly #upsert;
+	readonly #removeParts;
+	readonly #digests;
+	readonly #sizes;
+	readonly #span;
+	readonly #keysOf;
+	readonly #payload;
+	readonly #clear;
+
+	constructor(db: BaseSQLiteDatabase<"sync", unknown>) {
+		const ofShare = eq(entity.share_id, sql.placeholder("share_id"));
+		const written = {
+			type: sql.placeholder("type"),
+			payload: sql.placeholder("payload"),
+			digest: sql.placeholder("digest"),
+			bytes: sql.placeholder("bytes"),
+			position: sql.placeholder("position"),
+		};
+		const excluded = Object.fromEntries(Object.keys(written).map((name) => [name, sql.raw(`excluded.${name}`)]));
+		this.#upsert = db
+			.insert(entity)
+			.values({ share_id: sql.placeholder("share_id"), key: sql.placeholder("key"), ...written })
+			.onConflictDoUpdate({ target: [entity.share_id, entity.key], set: excluded })
+			.prepare();
+		this.#removeParts = db
+			.delete(entity)
+			.where(and(ofShare, gte(entity.key, sql.placeholder("from")), lt(entity.key, sql.placeholder("to"))))
+			.prepare();
+		this.#digests = db
+			.select({ key: entity.key, digest: sql<string>`${entity.digest}` })
+			.from(entity)
+			.where(and(ofShare, gt(entity.key, sql.placeholder("after")), isNotNull(entity.digest)))
+			.orderBy(asc(entity.key))
+			.limit(DIGESTS_PER_PAGE + 1)
+			.prepare();
+		this.#sizes = db
+			.select({ position: entity.position, bytes: entity.bytes })
+			.from(entity)
+			.where(and(ofShare, gte(entity.position, sql.placeholder("from"))))
+			.orderBy(asc(entity.position))
+			.limit(WATCH_OPS_PER_DELIVERY)
+			.prepare();
+		this.#span = db
+			.select({ position: entity.position, type: entity.type, key: entity.key, payload: entity.payload })
+			.from(entity)
+			.where(and(ofShare, gte(entity.position, sql.placeholder("from")), lte(entity.position, sql.placeholder("to"))))
+			.orderBy(asc(entity.position))
+			.prepare();
+		this.#keysOf = db
+			.select({ key: entity.key })
+			.from(entity)
+			.where(and(ofShare, eq(entity.type, sql.placeholder("type"))))
+			.orderBy(asc(entity.key))
+			.prepare();
+		this.#payload = db
+			.select({ type: entity.type, payload: entity.payload })
+			.from(entity)
+			.where(and(ofShare, eq(entity.key, sql.placeholder("key")), isNotNull(entity.payload)))
+			.prepare();
+		this.#clear = db.delete(entity).where(ofShare).prepare();
+	}
+
+	/** Materialises one op. A removal leaves a tombstone, and takes a message's parts along. */
+	apply(share_id: string, op: { type: OpType; key: string; payload: string }, position: number): void {
+		const payload = REMOVALS.has(op.type) ? null : op.payload;
+		if (op.type === "message_removed") {
+			const from = keys.partsOf(messageIdOf(op.key) ?? "");
+			// The keys with this prefix end where its last character, "/", gives way to the next one, "0".
+			this.#removeParts.run({ share_id, from, to: `${from.slice(0, -1)}0` });
+		}
+		this.#upsert.run({
+			share_id,
+			key: op.key,
+			type: op.type,
+			payload,
+			digest: payload === null ? null : digestOf(payload),
+			bytes: payload === null ? 0 : Buffer.byteLength(payload),
+			position,
+		});
+	}
+
+	/** Digests of the live entities after a key, in key order. */
+	digests(share_id: string, after: string): DigestPage {
+		const rows = this.#digests.all({ share_id, after });
+		const entities = rows.slice(0, DIGESTS_PER_PAGE);
+		return { entities, next: rows.length > entities.length ? (entities.at(-1)?.key ?? null) : null };
+	}
+
+	/**
+	 * The last state of each entity written at `from` or later, in position order: a page of at most
+	 * WATCH_OPS_PER_DELIVERY ops and about LIMITS.batch_bytes, but one op at least; empty when there is none.
+	 */
+	page(share_id: string, from: number): WatchedOp[] {
+		let bytes = 0;
+		let to: number | undefined;
+		for (const row of this.#sizes.all({ share_id, from })) {
+			bytes += row.bytes;
+			if (to !== undefined && bytes > LIMITS.batch_bytes) break;
+			to = row.position;
+		}
+		return to === undefined ? [] : this.#span.all({ share_id, from, to });
+	}
+
+	/** Keys of what OpenCode imports: the session, its messages by id, their parts by id, then the rest. */
+	exportKeys(share_id: string): string[] {
+		return EXPORTED.flatMap((type) => this.#keysOf.all({ share_id, type }).map((row) => row.key));
+	}
+
+	/** A live entity, or undefined. */
+	get(share_id: string, key: string): { type: OpType; payload: string } | undefined {
+		const row = this.#payload.get({ share_id, key });
+		return row && { type: row.type, payload: row.payload ?? "" };
+	}
+
+	clear(share_id: string): void {
+		this.#clear.run({ share_id });
+	}
+}

@@ -1,0 +1,54 @@
+import type { OpType } from "../model/op.ts";
+import type { Holder, ShareRules } from "./share.ts";
+
+/** Characters gathered before they are sent on. */
+const CHUNK_CHARS = 64 * 1024;
+
+/**
+ * A share as OpenCode's `import` reads it: a JSON array of `{type, data}`, first the session, then its messages, then
+ * their parts.
+ *
+ * Holds one entity at a time. What is removed meanwhile is left out; when the share itself goes, the stream breaks off,
+ * so that nobody takes half of it for the whole.
+ *
+ * @param redact what it breaks off with: a host may show that error to the client.
+ */
+export function exportStream(
+	rules: ShareRules,
+	holder: Holder,
+	redact: (error: unknown) => Error,
+): ReadableStream<Uint8Array> {
+	const keys = rules.exportKeys(holder);
+	const encoder = new TextEncoder();
+	let next = 0;
+	let separator = "[";
+	const nextChunk = () => {
+		let chunk = "";
+		for (; next < keys.length && chunk.length < CHUNK_CHARS; next++) {
+			const found = rules.entity(holder, keys[next] ?? "");
+			if (!found) continue;
+			chunk += `${separator}{"type":"${found.type}","data":${dataOf(found)}}`;
+			separator = ",\n";
+		}
+		if (next < keys.length) return chunk;
+		return `${chunk}${separator === "[" ? "[]" : "]"}`;
+	};
+	return new ReadableStream(
+		{
+			pull(controller) {
+				try {
+					controller.enqueue(encoder.encode(nextChunk()));
+					if (next === keys.length) controller.close();
+				} catch (error) {
+					controller.error(redact(error));
+				}
+			},
+		},
+		{ highWaterMark: 0 },
+	);
+}
+
+/** The payload is JSON already. OpenCode keeps a session's models as a list. */
+function dataOf({ type, payload }: { type: OpType; payload: string }): string {
+	return type === "model" && !payload.trimStart().startsWith("[") ? `[${payload}]` : payload;
+}

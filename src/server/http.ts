@@ -1,0 +1,143 @@
+import { newHttpBatchRpcResponse } from "capnweb";
+import { type Context, Hono } from "hono";
+import type { Logger } from "../model/logger.ts";
+import { keys } from "../model/op.ts";
+import { MESSAGE_BYTES_MAX, MESSAGE_DEPTH_MAX } from "../protocol/limits.ts";
+import { refusalOf } from "../protocol/refusal.ts";
+import { Slug } from "../protocol/schema.ts";
+import { Connection } from "./connection.ts";
+import { exportStream } from "./export.ts";
+import { PAGE_CSP, sharePage } from "./page.ts";
+import type { Redactor } from "./redact.ts";
+import { Api, type RpcContext } from "./rpc.ts";
+import type { Holder } from "./share.ts";
+
+export interface HttpContext extends RpcContext {
+	readonly redactor: Redactor;
+	readonly logger: Logger;
+	readonly version: string;
+	/** The public link of a slug. */
+	readonly url: (slug: string) => string;
+}
+
+/** What a session of capnweb may be sent. */
+export const RPC_LIMITS = { maxMessageSize: MESSAGE_BYTES_MAX, maxDepth: MESSAGE_DEPTH_MAX };
+
+/** How long the calls of one POST may take, in ms: a client can make one wait for a promise that it never keeps. */
+const POST_MS = 60_000;
+
+/** POSTs at once. Each may hold its body, up to MESSAGE_BYTES_MAX, and a copy of it. */
+const POSTS_AT_ONCE = 32;
+
+const HEADERS = {
+	"x-content-type-options": "nosniff",
+	"referrer-policy": "no-referrer",
+	"content-security-policy": "default-src 'none'; frame-ancestors 'none'",
+	"cache-control": "no-store",
+	"x-robots-tag": "noindex",
+};
+
+/** Everything that is asked over plain HTTP; no host's own API, so that every host can serve it. */
+export function httpApp(context: HttpContext): Hono {
+	const app = new Hono();
+	let posts = 0;
+
+	app.use(async (c, next) => {
+		await next();
+		for (const [name, value] of Object.entries(HEADERS)) if (!c.res.headers.has(name)) c.header(name, value);
+	});
+	app.onError((error, c) => c.json({ error: context.redactor.ours(error).message }, 500));
+	app.notFound((c) => c.json({ error: "not_found" }, 404));
+
+	app.get("/", (c) => c.text("This is a share server of opencode-outbox.\n"));
+	app.get("/health", (c) => c.json({ status: "ok", version: context.version }));
+	app.get("/share/:slug", (c) =>
+		withShare(c, context, (holder, slug) => {
+			const isDeletedAtSource = context.rules.entity(holder, keys.sessionDeleted) !== undefined;
+			c.header("content-security-policy", PAGE_CSP);
+			return c.html(sharePage(titleOf(context, holder), context.url(slug), isDeletedAtSource));
+		}),
+	);
+	app.get("/api/share/:slug/data", (c) =>
+		withShare(c, context, (holder) =>
+			c.body(
+				exportStream(context.rules, holder, (error) => context.redactor.ours(error)),
+				200,
+				{ "content-type": "application/json; charset=utf-8" },
+			),
+		),
+	);
+	app.post("/rpc", async (c) => {
+		if (posts >= POSTS_AT_ONCE) return c.json({ error: "busy" }, 503, { "retry-after": "1" });
+		posts++;
+		try {
+			return await answerBatch(c, context);
+		} finally {
+			posts--;
+		}
+	});
+
+	for (const path of ["/", "/health", "/share/:slug", "/api/share/:slug/data"])
+		app.all(path, (c) => c.json({ error: "method_not_allowed" }, 405, { allow: "GET, HEAD" }));
+	app.all("/rpc", (c) => c.json({ error: "method_not_allowed" }, 405, { allow: "POST" }));
+	return app;
+}
+
+/** The capnweb batch of one POST. What is refused here was not looked at: nothing of it was applied. */
+async function answerBatch(c: Context, context: HttpContext): Promise<Response> {
+	const body = await readBody(c.req.raw);
+	if (!body) return c.json({ error: "too_large" }, 413, { connection: "close" });
+	const request = new Request("http://share/rpc", { method: "POST", body });
+	const answered = new AbortController();
+	const late = context.clock.sleep(POST_MS, answered.signal).then(() => c.json({ error: "timeout" }, 503));
+	const reply = newHttpBatchRpcResponse(request, new Api(context, new Connection("post", context.redactor)), {
+		onSendError: context.redactor.sent,
+		limits: RPC_LIMITS,
+	});
+	try {
+		return await Promise.race([reply, late]);
+	} catch (error) {
+		// capnweb gives up on a batch that breaks its protocol: text that is no JSON, too deep, too long.
+		context.logger.debug({ err: error }, "A POST was no batch of calls.");
+		return c.json({ error: "malformed" }, 400);
+	} finally {
+		answered.abort();
+	}
+}
+
+/** The body, or undefined as soon as it is known to exceed MESSAGE_BYTES_MAX. */
+async function readBody(request: Request): Promise<Blob | undefined> {
+	if (Number(request.headers.get("content-length")) > MESSAGE_BYTES_MAX) return undefined;
+	const chunks: Uint8Array<ArrayBuffer>[] = [];
+	let bytes = 0;
+	for await (const chunk of request.body ?? []) {
+		bytes += chunk.byteLength;
+		if (bytes > MESSAGE_BYTES_MAX) return undefined;
+		chunks.push(chunk);
+	}
+	return new Blob(chunks);
+}
+
+/** Answers with a share that whoever has the link may view: 404 when there is none, 410 when it is gone. */
+function withShare(
+	c: Context,
+	{ rules }: HttpContext,
+	answer: (holder: Holder, slug: string) => Response | Promise<Response>,
+): Response | Promise<Response> {
+	const slug = Slug.safeParse(c.req.param("slug"));
+	if (!slug.success) return c.json({ error: "not_found" }, 404);
+	try {
+		return answer(rules.viewShare(slug.data), slug.data);
+	} catch (error) {
+		const refusal = refusalOf(error);
+		if (!refusal) throw error;
+		return c.json({ error: refusal.code }, refusal.code === "not_found" ? 404 : 410);
+	}
+}
+
+function titleOf({ rules }: HttpContext, holder: Holder): string {
+	const found = rules.entity(holder, keys.session);
+	const session: unknown = found && JSON.parse(found.payload);
+	const title = typeof session === "object" && session !== null && "title" in session ? session.title : undefined;
+	return typeof title === "string" && title !== "" ? title : "An OpenCode session";
+}

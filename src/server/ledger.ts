@@ -1,0 +1,86 @@
+import { and, eq, lt, sql } from "drizzle-orm";
+import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
+import { ledger } from "./share.sql.ts";
+
+/**
+ * The op_ids that a share remembers: those of its last W positions. What makes replay have one effect (G2).
+ *
+ * Why a bounded memory is exact, and does not expire with time. Let S be the most ops that a client holds sealed and
+ * unacknowledged, W >= 2 S, and C the cursor.
+ *
+ * 1. A client seals only on top of a cursor that a redemption or an ack told it, A, and never more than S ops ahead: the
+ *    positions that it may send lie in [A, A + S). A position never changes once sealed.
+ * 2. As long as one client writes, C never leaves [A, A + S], so whatever it sends again, however late, lies at C - S or
+ *    above: its id is still in the ledger, if it was applied. The floor C - W is never reached.
+ * 3. An op from below the floor is therefore either an echo (a copy of a message that was acknowledged long ago; its
+ *    position was taken by it), or of a client that another writer has overtaken by more than W - S ops. To the first
+ *    `duplicate` is the truth. The second learns it from the cursor, which the ack bears as well and which lies beyond
+ *    everything that it ever sealed: it compares, as after a redemption that tells the same, and loses nothing.
+ * 4. Between the floor and the cursor every id is known: an unknown op there is another writer's, `cursor_conflict`.
+ * 5. `depends_on` names only an op that was unacknowledged when its dependant was sealed. Both lie in one [A, A + S), so
+ *    when the dependant is at the cursor its dependency is less than S below, above the floor: not in the ledger means
+ *    not applied.
+ */
+export class Ledger {
+	readonly #ops: number;
+	readonly #holds;
+	readonly #at;
+	readonly #insert;
+	readonly #forget;
+	readonly #clear;
+
+	constructor(db: BaseSQLiteDatabase<"sync", unknown>, ops: number) {
+		this.#ops = ops;
+		const ofShare = eq(ledger.share_id, sql.placeholder("share_id"));
+		this.#holds = db
+			.select({ position: ledger.position })
+			.from(ledger)
+			.where(and(ofShare, eq(ledger.op_id, sql.placeholder("op_id"))))
+			.prepare();
+		this.#at = db
+			.select({ op_id: ledger.op_id })
+			.from(ledger)
+			.where(and(ofShare, eq(ledger.position, sql.placeholder("position"))))
+			.prepare();
+		this.#insert = db
+			.insert(ledger)
+			.values({
+				share_id: sql.placeholder("share_id"),
+				position: sql.placeholder("position"),
+				op_id: sql.placeholder("op_id"),
+			})
+			.prepare();
+		this.#forget = db
+			.delete(ledger)
+			.where(and(ofShare, lt(ledger.position, sql.placeholder("floor"))))
+			.prepare();
+		this.#clear = db.delete(ledger).where(ofShare).prepare();
+	}
+
+	/** The lowest position that a share at `cursor` remembers. */
+	floor(cursor: number): number {
+		return Math.max(0, cursor - this.#ops);
+	}
+
+	holds(share_id: string, op_id: string): boolean {
+		return this.#holds.get({ share_id, op_id }) !== undefined;
+	}
+
+	/** The op that took a position; undefined below the floor and from the cursor on. */
+	at(share_id: string, position: number): string | undefined {
+		return this.#at.get({ share_id, position })?.op_id;
+	}
+
+	insert(share_id: string, position: number, op_id: string): void {
+		this.#insert.run({ share_id, position, op_id });
+	}
+
+	/** Forgets what lies below the floor of `cursor`. */
+	forget(share_id: string, cursor: number): void {
+		if (cursor > this.#ops) this.#forget.run({ share_id, floor: this.floor(cursor) });
+	}
+
+	clear(share_id: string): void {
+		this.#clear.run({ share_id });
+	}
+}

@@ -1,0 +1,151 @@
+import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
+import type { Server } from "node:http";
+import type { AddressInfo } from "node:net";
+import type { Duplex } from "node:stream";
+import { createAdaptorServer } from "@hono/node-server";
+import { type Clock, systemClock } from "../model/clock.ts";
+import { messageOf, OutboxError } from "../model/errors.ts";
+import type { Logger } from "../model/logger.ts";
+import { LIMITS, type ShareLimits } from "../protocol/limits.ts";
+import { type DatabaseKind, openDatabase } from "../sqlite/database.ts";
+import type { RandomBytes } from "./credential.ts";
+import { httpApp } from "./http.ts";
+import { Hub } from "./hub.ts";
+import { Redactor } from "./redact.ts";
+import { ShareRules } from "./share.ts";
+import { Sockets } from "./socket.ts";
+
+export const SHARE_DATABASE: DatabaseKind = {
+	name: "a share database",
+	applicationId: 0x6f_63_73_68, // "ocsh"
+	migrations: "share",
+};
+
+export interface ShareServerOptions {
+	/** Created when it does not exist. One server per file. */
+	readonly databasePath: string;
+	/** Who may make shares; at least one, each a bearer secret. */
+	readonly serverKeys: readonly string[];
+	/** Default 127.0.0.1. */
+	readonly host?: string;
+	/** 0 takes any free one. */
+	readonly port: number;
+	/** Where people reach it, when not at `host:port`: the origin of the links it gives out. */
+	readonly publicUrl?: string;
+	readonly logger: Logger;
+	/** Lower than LIMITS where this server takes less; the redemption tells them. */
+	readonly limits?: Partial<ShareLimits>;
+	readonly clock?: Clock;
+	readonly random?: RandomBytes;
+}
+
+export interface ShareServer {
+	/** Where it listens: the origin, without a trailing slash. */
+	readonly url: string;
+	readonly port: number;
+	/**
+	 * Takes nothing new, lets what is under way finish for `graceMs` (default 5000), tells WebSockets 1001, closes the
+	 * database. Safe to repeat.
+	 */
+	close(graceMs?: number): Promise<void>;
+}
+
+/** Sockets at once, of all kinds. A process may open 1024 files by default, and SQLite wants some of them. */
+const SOCKETS_MAX = 900;
+
+/** A request must have arrived whole within this, in ms: the largest body at 1 Mbit/s. */
+const REQUEST_MS = 180_000;
+
+const GRACE_MS = 5000;
+
+/**
+ * Starts the share server on Node: one SQLite file, one port, capnweb on /rpc over POST and WebSocket alike.
+ *
+ * @throws OutboxError port_taken, config (the address cannot be listened on), and what `openDatabase` throws.
+ */
+export async function startShareServer(options: ShareServerOptions): Promise<ShareServer> {
+	const { logger, clock = systemClock, random = randomBytes, host = "127.0.0.1" } = options;
+	const sqlite = await openDatabase(options.databasePath, SHARE_DATABASE);
+	try {
+		// What is deleted is gone from the file, not just from its index.
+		sqlite.exec("PRAGMA secure_delete = ON");
+		let origin = "";
+		const url = (slug: string) => `${(options.publicUrl ?? origin).replace(/\/+$/, "")}/share/${slug}`;
+		const limits = { ...LIMITS, ...options.limits };
+		const rules = new ShareRules(sqlite.orm, { clock, random, serverKeys: options.serverKeys, url, limits });
+		const hub = new Hub();
+		const context = { rules, hub, clock, redactor: new Redactor(logger, random), logger, version: version(), url };
+		const server = createAdaptorServer({
+			fetch: httpApp(context).fetch,
+			// The process is shared with an agent, whose own fetch must stay Node's.
+			overrideGlobalObjects: false,
+			serverOptions: { requestTimeout: REQUEST_MS },
+		}) as Server;
+		server.maxConnections = SOCKETS_MAX;
+		server.on("request", (_, response) => {
+			// A connection that is kept alive would hold up the close that waits for its last answer.
+			response.once("close", () => !server.listening && server.closeIdleConnections());
+		});
+		const port = await listen(server, host, options.port);
+		origin = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+		const sockets = new Sockets(context);
+		server.on("upgrade", (request, socket, head) => {
+			if (!server.listening || request.url?.split("?")[0] !== "/rpc") refuseUpgrade(socket);
+			else sockets.upgrade(request, socket, head);
+		});
+		logger.info({ url: origin, database: options.databasePath }, "The share server listens.");
+
+		let closing: Promise<void> | undefined;
+		const stop = async (graceMs: number) => {
+			const closed = new Promise((resolve) => server.close(resolve));
+			hub.close();
+			sockets.goAway();
+			const grace = new AbortController();
+			await Promise.race([closed, clock.sleep(graceMs, grace.signal)]);
+			grace.abort();
+			sockets.terminate();
+			server.closeAllConnections();
+			await closed;
+			sqlite.close();
+			logger.info({ url: origin }, "The share server has stopped.");
+		};
+		return {
+			url: origin,
+			port,
+			close(graceMs = GRACE_MS) {
+				closing ??= stop(graceMs);
+				return closing;
+			},
+		};
+	} catch (error) {
+		sqlite.close();
+		throw error;
+	}
+}
+
+async function listen(server: Server, host: string, port: number): Promise<number> {
+	await new Promise<void>((resolve, reject) => {
+		server.once("error", reject);
+		server.listen(port, host, () => {
+			server.off("error", reject);
+			resolve();
+		});
+	}).catch((error: unknown) => {
+		if ((error as { code?: unknown }).code === "EADDRINUSE")
+			throw new OutboxError("port_taken", `Something else listens on ${host}:${port} already.`, { cause: error });
+		throw new OutboxError("config", `Cannot listen on ${host}:${port} (${messageOf(error)}).`, { cause: error });
+	});
+	return (server.address() as AddressInfo).port;
+}
+
+function refuseUpgrade(socket: Duplex): void {
+	socket.on("error", () => socket.destroy());
+	socket.once("finish", () => socket.destroy());
+	socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+}
+
+function version(): string {
+	const manifest = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
+	return (JSON.parse(manifest) as { version: string }).version;
+}

@@ -1,0 +1,22 @@
+import { ShareRefusal } from "../protocol/refusal.ts";
+
+export function notFound(): ShareRefusal {
+	return new ShareRefusal("not_found", "There is no such share.");
+}
+
+export function deleted(): ShareRefusal {
+	return new ShareRefusal("revoked", "The share was deleted.");
+}
+
+export function rotated(): ShareRefusal {
+	return new ShareRefusal("revoked", "The credential was rotated away.");
+}
+
+export function noScope(): ShareRefusal {
+	return new ShareRefusal("denied", "Who only has the link may only look.");
+}
+
+export function stale(capability_epoch: number): ShareRefusal {
+	const message = `The share's epoch is ${capability_epoch} now. Redeem it again.`;
+	return new ShareRefusal("stale_epoch", message, { details: { capability_epoch } });
+}

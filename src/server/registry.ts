@@ -1,0 +1,73 @@
+import { eq, type SQL, sql } from "drizzle-orm";
+import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
+import { retired, share } from "./share.sql.ts";
+
+export type ShareRow = typeof share.$inferSelect;
+
+/** The rows of the shares themselves, tombstones included, and the credentials that were rotated away. */
+export class Registry {
+	readonly #db: BaseSQLiteDatabase<"sync", unknown>;
+	readonly #byId;
+	readonly #bySlug;
+	readonly #byCreateKey;
+	readonly #retired;
+	readonly #advance;
+
+	constructor(db: BaseSQLiteDatabase<"sync", unknown>) {
+		this.#db = db;
+		const by = (condition: SQL) => db.select().from(share).where(condition).prepare();
+		this.#byId = by(eq(share.share_id, sql.placeholder("value")));
+		this.#bySlug = by(eq(share.slug, sql.placeholder("value")));
+		this.#byCreateKey = by(eq(share.create_key_hash, sql.placeholder("value")));
+		this.#retired = db
+			.select({ share_id: retired.share_id })
+			.from(retired)
+			.where(eq(retired.hash, sql.placeholder("hash")))
+			.prepare();
+		this.#advance = db
+			.update(share)
+			.set({
+				cursor: sql`${sql.placeholder("cursor")}`,
+				source_seq: sql`${sql.placeholder("source_seq")}`,
+				source_event_id: sql`${sql.placeholder("source_event_id")}`,
+			})
+			.where(eq(share.share_id, sql.placeholder("share_id")))
+			.prepare();
+	}
+
+	byId(share_id: string): ShareRow | undefined {
+		return this.#byId.get({ value: share_id });
+	}
+
+	bySlug(slug: string): ShareRow | undefined {
+		return this.#bySlug.get({ value: slug });
+	}
+
+	byCreateKey(hash: string): ShareRow | undefined {
+		return this.#byCreateKey.get({ value: hash });
+	}
+
+	insert(row: ShareRow): void {
+		this.#db.insert(share).values(row).run();
+	}
+
+	/** Writes a row's cursor and watermark, and nothing else of it. */
+	advance({ share_id, cursor, source_seq, source_event_id }: ShareRow): void {
+		this.#advance.run({ share_id, cursor, source_seq, source_event_id });
+	}
+
+	/** Writes a row whole. */
+	replace(row: ShareRow): void {
+		this.#db.update(share).set(row).where(eq(share.share_id, row.share_id)).run();
+	}
+
+	/** Remembers a credential that was rotated away. */
+	retire(share_id: string, hash: string, retired_at: number): void {
+		this.#db.insert(retired).values({ hash, share_id, retired_at }).run();
+	}
+
+	/** The share that a credential was rotated away from, or undefined. */
+	retiredOf(hash: string): string | undefined {
+		return this.#retired.get({ hash })?.share_id;
+	}
+}

@@ -1,0 +1,106 @@
+import { index, integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
+import type { OpType } from "../model/op.ts";
+
+/**
+ * The server's replica of one session. Appears with the first `createShare` of a create key and never goes: a deleted
+ * share stays as a tombstone, so that redeeming it answers `revoked` and not `not_found`.
+ */
+export const share = sqliteTable(
+	"share",
+	{
+		share_id: text("share_id").primaryKey(),
+		/** Hex sha256 of the server key that made it. */
+		owner: text("owner").notNull(),
+		session_id: text("session_id").notNull(),
+		/** Hex sha256 of the client's create key: what makes `createShare` idempotent. */
+		create_key_hash: text("create_key_hash").notNull(),
+		/** Names the share in its public link; whoever has it may view. */
+		slug: text("slug").notNull(),
+		/** Hex sha256 of the current secret. Kept in a tombstone, to tell its holder from a guesser. */
+		secret_hash: text("secret_hash").notNull(),
+		/** The writer generation, from 1; every revocation adds one. */
+		capability_epoch: integer("capability_epoch").notNull(),
+		/** Ops applied, which is the position that the next one must take. */
+		cursor: integer("cursor").notNull(),
+		/** The source position up to which the share covers its session; both null until a batch tells one. */
+		source_seq: integer("source_seq"),
+		source_event_id: text("source_event_id"),
+		/** Epoch ms. */
+		created_at: integer("created_at").notNull(),
+		/** Epoch ms; null while the share lives. */
+		deleted_at: integer("deleted_at"),
+	},
+	(table) => [uniqueIndex("share_create_key_hash").on(table.create_key_hash), uniqueIndex("share_slug").on(table.slug)],
+);
+
+/**
+ * A secret or slug that was rotated away. Appears with the rotation and never goes: who comes with it is told `revoked`,
+ * which a guesser is not.
+ */
+export const retired = sqliteTable("retired", {
+	/** Hex sha256 of the secret or slug. */
+	hash: text("hash").primaryKey(),
+	share_id: text("share_id").notNull(),
+	/** Epoch ms. */
+	retired_at: integer("retired_at").notNull(),
+});
+
+/**
+ * The last state of one entity of a share. Appears with its first op and is overwritten by each later one. A removed one
+ * stays as a tombstone, so that a watcher can learn of it from an old cursor; the parts of a removed message go, because
+ * the message's tombstone says as much. All rows of a share go when it is deleted.
+ */
+export const entity = sqliteTable(
+	"entity",
+	{
+		share_id: text("share_id").notNull(),
+		/** See `keys` in model/op.ts. */
+		key: text("key").notNull(),
+		/** Type of the op that wrote it last. */
+		type: text("type").$type<OpType>().notNull(),
+		/** JSON text as the op brought it; null in a tombstone. */
+		payload: text("payload"),
+		/** digestOf the payload; null in a tombstone. */
+		digest: text("digest"),
+		/** UTF-8 bytes of the payload; 0 in a tombstone. What a watcher's page is cut by. */
+		bytes: integer("bytes").notNull(),
+		/** Position of the op that wrote it last. An op writes one row, so no two entities of a share have the same. */
+		position: integer("position").notNull(),
+	},
+	(table) => [
+		primaryKey({ columns: [table.share_id, table.key] }),
+		uniqueIndex("entity_position").on(table.share_id, table.position),
+	],
+);
+
+/** An op that was applied. The last LEDGER_OPS of each share stay; why that is enough stands in ledger.ts. */
+export const ledger = sqliteTable(
+	"ledger",
+	{
+		share_id: text("share_id").notNull(),
+		position: integer("position").notNull(),
+		op_id: text("op_id").notNull(),
+	},
+	(table) => [
+		primaryKey({ columns: [table.share_id, table.position] }),
+		uniqueIndex("ledger_op_id").on(table.share_id, table.op_id),
+	],
+);
+
+/** A decision about authority. The last AUDIT_ROWS_MAX stay. Bears no secret, key or slug, not even hashed. */
+export const audit = sqliteTable(
+	"audit",
+	{
+		id: integer("id").primaryKey({ autoIncrement: true }),
+		/** Epoch ms. */
+		at: integer("at").notNull(),
+		event: text("event", { enum: ["granted", "redeemed", "refused", "revoked", "deleted"] }).notNull(),
+		/** The call that asked for it. */
+		method: text("method").notNull(),
+		/** Null when the call named no share that exists. */
+		share_id: text("share_id"),
+		/** The refusal's code; null for what was allowed. */
+		code: text("code"),
+	},
+	(table) => [index("audit_share_id").on(table.share_id)],
+);

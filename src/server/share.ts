@@ -1,0 +1,298 @@
+import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
+import { assert } from "../model/assert.ts";
+import type { Clock } from "../model/clock.ts";
+import type { OpType } from "../model/op.ts";
+import { LEDGER_OPS, LIMITS, type ShareLimits } from "../protocol/limits.ts";
+import { ShareRefusal } from "../protocol/refusal.ts";
+import type {
+	AppendBatch,
+	CreateShareRequest,
+	DigestPage,
+	OpAck,
+	RevokeRequest,
+	ShareGrant,
+	ShareRedemption,
+	WatchedOp,
+} from "../protocol/schema.ts";
+import { applyBatch, refuseMisshapen } from "./append.ts";
+import { AuditLog } from "./audit.ts";
+import {
+	credentialHash,
+	firstSecret,
+	newSecret,
+	newShareId,
+	newSlug,
+	type RandomBytes,
+	sameHash,
+} from "./credential.ts";
+import { Entities } from "./entity.ts";
+import { Ledger } from "./ledger.ts";
+import { deleted, noScope, notFound, rotated, stale } from "./refusals.ts";
+import { Registry, type ShareRow } from "./registry.ts";
+
+export interface ShareRulesOptions {
+	readonly clock: Pick<Clock, "now">;
+	readonly random: RandomBytes;
+	/** Who may make shares. */
+	readonly serverKeys: readonly string[];
+	/** The public link of a slug. */
+	readonly url: (slug: string) => string;
+	/** Default LIMITS; never higher. */
+	readonly limits?: ShareLimits;
+	/** Op ids remembered per share, default LEDGER_OPS; at least twice `limits.sealed_ops`. */
+	readonly ledgerOps?: number;
+}
+
+/** Who calls, as a redemption found it. What it may do is judged anew in every transaction. */
+export interface Holder {
+	readonly share_id: string;
+	readonly scope: "append" | "view";
+	readonly capability_epoch: number;
+	/** The secret it was redeemed with, so that a revocation that keeps it can tell it again; null for scope "view". */
+	readonly secret: string | null;
+}
+
+/**
+ * The rules of the share server: every decision, and nothing of any host.
+ *
+ * Synchronous; each call is one transaction, durable when it returns. A call that is not allowed throws a ShareRefusal
+ * and changes nothing but the audit log. Arguments have been parsed by the caller.
+ */
+export class ShareRules {
+	readonly #db: BaseSQLiteDatabase<"sync", unknown>;
+	readonly #options: ShareRulesOptions;
+	readonly #owners: readonly string[];
+	readonly #audit: AuditLog;
+	readonly #entities: Entities;
+	readonly #ledger: Ledger;
+	readonly #registry: Registry;
+	readonly limits: ShareLimits;
+
+	constructor(db: BaseSQLiteDatabase<"sync", unknown>, options: ShareRulesOptions) {
+		const ledgerOps = options.ledgerOps ?? LEDGER_OPS;
+		this.limits = options.limits ?? LIMITS;
+		assert(ledgerOps >= 2 * this.limits.sealed_ops, "the ledger remembers twice what a client holds sealed");
+		this.#db = db;
+		this.#options = options;
+		this.#owners = options.serverKeys.map(credentialHash);
+		this.#audit = new AuditLog(db, options.clock);
+		this.#entities = new Entities(db);
+		this.#ledger = new Ledger(db, ledgerOps);
+		this.#registry = new Registry(db);
+	}
+
+	/** Makes a share, or tells the grant made before for the same create key. Codes: denied, revoked. */
+	createShare(serverKey: string, { session_id, create_key }: CreateShareRequest): ShareGrant {
+		return this.#decide("createShare", null, () => {
+			const owner = this.#ownerOf(serverKey);
+			const create_key_hash = credentialHash(create_key);
+			const before = this.#registry.byCreateKey(create_key_hash);
+			if (before && (!sameHash(before.owner, owner) || before.session_id !== session_id))
+				throw new ShareRefusal("denied", "This create key made a share of another session or owner.");
+			const row = before ?? this.#insert(owner, session_id, create_key, create_key_hash);
+			const secret = firstSecret(create_key, row.share_id);
+			if (row.deleted_at !== null) throw deleted();
+			if (!sameHash(row.secret_hash, credentialHash(secret))) throw rotated();
+			this.#audit.record({ event: "granted", method: "createShare", share_id: row.share_id });
+			return this.#grant(row, secret);
+		});
+	}
+
+	/** Repeatable. Codes: not_found, denied, revoked. */
+	redeemShare(share_id: string, secret: string): Holder {
+		return this.#decide("redeemShare", share_id, () => {
+			const row = this.#registry.byId(share_id);
+			if (!row) throw notFound();
+			const hash = credentialHash(secret);
+			if (!sameHash(row.secret_hash, hash)) {
+				if (this.#registry.retiredOf(hash) === share_id) throw rotated();
+				throw new ShareRefusal("denied", "The secret is not this share's.");
+			}
+			if (row.deleted_at !== null) throw deleted();
+			this.#audit.record({ event: "redeemed", method: "redeemShare", share_id });
+			return { share_id, scope: "append", capability_epoch: row.capability_epoch, secret };
+		});
+	}
+
+	/** Codes: not_found, revoked. */
+	viewShare(slug: string): Holder {
+		return this.#decide("viewShare", null, () => {
+			const row = this.#registry.bySlug(slug);
+			if (!row) {
+				if (this.#registry.retiredOf(credentialHash(slug))) throw rotated();
+				throw notFound();
+			}
+			if (row.deleted_at !== null) throw deleted();
+			this.#audit.record({ event: "redeemed", method: "viewShare", share_id: row.share_id });
+			return { share_id: row.share_id, scope: "view", capability_epoch: row.capability_epoch, secret: null };
+		});
+	}
+
+	redemption(holder: Holder): ShareRedemption {
+		return this.#decide("redemption", holder, () => {
+			const row = this.#held(holder);
+			const { share_id, session_id, cursor, capability_epoch, created_at } = row;
+			return {
+				share_id,
+				session_id,
+				scope: holder.scope,
+				cursor,
+				capability_epoch,
+				last_op_id: this.#ledger.at(share_id, cursor - 1) ?? null,
+				source_watermark:
+					row.source_seq === null || row.source_event_id === null
+						? null
+						: { seq: row.source_seq, event_id: row.source_event_id },
+				created_at,
+				limits: this.limits,
+			};
+		});
+	}
+
+	/**
+	 * Applies a batch in one transaction: all of its effect and its ack, or, when it is refused as a whole, nothing.
+	 *
+	 * The watermark moves when the batch brought something new and left nothing out: a replay cannot move it back.
+	 */
+	appendOps(holder: Holder, batch: AppendBatch): OpAck {
+		return this.#decide("appendOps", holder, () => {
+			const row = this.#held(holder, "append");
+			if (batch.ops.some((op) => op.capability_epoch !== row.capability_epoch)) throw stale(row.capability_epoch);
+			refuseMisshapen(batch, this.limits);
+			const state = { ledger: this.#ledger, entities: this.#entities, limits: this.limits };
+			const ack = applyBatch(state, row.share_id, row.cursor, batch);
+			if (ack.applied.length === 0) return ack;
+			const covered = ack.rejected.length === 0 ? batch.source_watermark : null;
+			this.#registry.advance({
+				...row,
+				cursor: ack.cursor,
+				source_seq: covered?.seq ?? row.source_seq,
+				source_event_id: covered?.event_id ?? row.source_event_id,
+			});
+			return ack;
+		});
+	}
+
+	/** Digests of the live entities, in key order, a page after `after`. */
+	entityDigests(holder: Holder, after = ""): DigestPage {
+		return this.#decide("entityDigests", holder, () =>
+			this.#entities.digests(this.#held(holder, "append").share_id, after),
+		);
+	}
+
+	/** The page of changes at `from` (Entities.page), and the cursor to go on from. Code invalid_request beyond the cursor. */
+	changes(holder: Holder, from: number): { ops: WatchedOp[]; cursor: number } {
+		return this.#decide("watch", holder, () => {
+			const row = this.#held(holder);
+			if (from > row.cursor)
+				throw new ShareRefusal("invalid_request", `The share's cursor is ${row.cursor}; ${from} is beyond it.`);
+			const ops = this.#entities.page(row.share_id, from);
+			return { ops, cursor: (ops.at(-1)?.position ?? from - 1) + 1 };
+		});
+	}
+
+	/** Throws unless the holder may publish deltas now; there is nothing to store. */
+	publishDelta(holder: Holder): void {
+		this.#decide("publishDelta", holder, () => this.#held(holder, "append"));
+	}
+
+	/** Keys of what OpenCode imports, in its order. */
+	exportKeys(holder: Holder): string[] {
+		return this.#decide("export", holder, () => this.#entities.exportKeys(this.#held(holder).share_id));
+	}
+
+	/** One live entity, or undefined. */
+	entity(holder: Holder, key: string): { type: OpType; payload: string } | undefined {
+		return this.#decide("export", holder, () => this.#entities.get(this.#held(holder).share_id, key));
+	}
+
+	/** Bumps the epoch, so that no capability handed out so far can do anything, and rotates what is asked for. */
+	revokeCapability(holder: Holder, request: RevokeRequest): ShareGrant {
+		return this.#decide("revokeCapability", holder, () => {
+			const row = this.#held(holder, "append");
+			const secret = request.rotate_secret ? newSecret(this.#options.random) : holder.secret;
+			assert(secret !== null, "scope append was redeemed with a secret");
+			const next: ShareRow = {
+				...row,
+				capability_epoch: row.capability_epoch + 1,
+				secret_hash: credentialHash(secret),
+				slug: request.rotate_slug ? newSlug(this.#options.random) : row.slug,
+			};
+			const now = this.#options.clock.now();
+			if (request.rotate_secret) this.#registry.retire(row.share_id, row.secret_hash, now);
+			if (request.rotate_slug) this.#registry.retire(row.share_id, credentialHash(row.slug), now);
+			this.#registry.replace(next);
+			this.#audit.record({ event: "revoked", method: "revokeCapability", share_id: row.share_id });
+			return this.#grant(next, secret);
+		});
+	}
+
+	/** Deletes the content and leaves a tombstone. */
+	deleteShare(holder: Holder): void {
+		this.#decide("deleteShare", holder, () => {
+			const row = this.#held(holder, "append");
+			const { share_id } = row;
+			this.#entities.clear(share_id);
+			this.#ledger.clear(share_id);
+			const deleted_at = this.#options.clock.now();
+			this.#registry.replace({ ...row, deleted_at, source_seq: null, source_event_id: null });
+			this.#audit.record({ event: "deleted", method: "deleteShare", share_id });
+		});
+	}
+
+	/** Runs one call in one transaction. A refusal rolls it back and is recorded by itself. */
+	#decide<T>(method: string, about: Holder | string | null, body: () => T): T {
+		try {
+			return this.#db.transaction(body, { behavior: "immediate" });
+		} catch (error) {
+			if (error instanceof ShareRefusal) {
+				const named = typeof about === "string" ? about : (about?.share_id ?? null);
+				const share_id = error.code === "not_found" ? null : named;
+				this.#audit.record({ event: "refused", method, share_id, code: error.code });
+			}
+			throw error;
+		}
+	}
+
+	/** The share as it is now, if the holder may still act on it: the epoch's fence, inside the transaction. */
+	#held(holder: Holder, scope: Holder["scope"] = "view"): ShareRow {
+		if (scope === "append" && holder.scope !== "append") throw noScope();
+		const row = this.#registry.byId(holder.share_id);
+		if (!row) throw notFound();
+		if (row.deleted_at !== null) throw deleted();
+		if (row.capability_epoch !== holder.capability_epoch) throw stale(row.capability_epoch);
+		return row;
+	}
+
+	/** Looks at every key, whichever fits, so that the time tells nothing. */
+	#ownerOf(serverKey: string): string {
+		const hash = credentialHash(serverKey);
+		const fits = this.#owners.map((owner) => sameHash(owner, hash));
+		if (!fits.includes(true)) throw new ShareRefusal("denied", "The server key is not one of this server's.");
+		return hash;
+	}
+
+	#insert(owner: string, session_id: string, createKey: string, create_key_hash: string): ShareRow {
+		const share_id = newShareId(this.#options.random);
+		const row: ShareRow = {
+			share_id,
+			owner,
+			session_id,
+			create_key_hash,
+			slug: newSlug(this.#options.random),
+			secret_hash: credentialHash(firstSecret(createKey, share_id)),
+			capability_epoch: 1,
+			cursor: 0,
+			source_seq: null,
+			source_event_id: null,
+			created_at: this.#options.clock.now(),
+			deleted_at: null,
+		};
+		this.#registry.insert(row);
+		return row;
+	}
+
+	#grant({ share_id, slug, capability_epoch }: ShareRow, secret: string): ShareGrant {
+		return { share_id, slug, url: this.#options.url(slug), secret, capability_epoch };
+	}
+}

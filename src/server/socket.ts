@@ -1,0 +1,90 @@
+import type { IncomingMessage } from "node:http";
+import type { Duplex } from "node:stream";
+import { RpcSession, WebSocketTransport } from "capnweb";
+import { type WebSocket, WebSocketServer } from "ws";
+import { MESSAGE_BYTES_MAX } from "../protocol/limits.ts";
+import { Connection } from "./connection.ts";
+import { type HttpContext, RPC_LIMITS } from "./http.ts";
+import { Api } from "./rpc.ts";
+
+/** A peer that answered no ping for this long, in ms, is gone; a half-open socket never tells by itself. */
+const HEARTBEAT_MS = 30_000;
+
+/** Messages between two looks at what a session holds: the look costs as much as it finds. */
+const MESSAGES_PER_LOOK = 256;
+
+/** Capabilities, results and sinks that one session may hold; capnweb itself has no limit. */
+const HELD_MAX = 5000;
+
+/** Bytes of answers that a peer may leave unread; capnweb itself has no backpressure. */
+const UNREAD_BYTES_MAX = 4 * MESSAGE_BYTES_MAX;
+
+const GOING_AWAY = 1001;
+const POLICY_VIOLATION = 1008;
+
+/** The WebSockets of one server, each with one capnweb session. */
+export class Sockets {
+	readonly #context: HttpContext;
+	readonly #server = new WebSocketServer({
+		noServer: true,
+		clientTracking: true,
+		maxPayload: MESSAGE_BYTES_MAX,
+		perMessageDeflate: false,
+		// One event per turn of the loop: a client that sends a flood shares the server with the others (G5).
+		allowSynchronousEvents: false,
+	});
+	readonly #answering = new WeakSet<WebSocket>();
+	readonly #stop = new AbortController();
+
+	constructor(context: HttpContext) {
+		this.#context = context;
+		void this.#heartbeat();
+	}
+
+	upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
+		this.#server.handleUpgrade(request, socket, head, (peer) => this.#serve(peer));
+	}
+
+	/** Asks every peer to go; `terminate` makes those go that did not. */
+	goAway(): void {
+		this.#stop.abort();
+		for (const peer of this.#server.clients) peer.close(GOING_AWAY, "The server stops.");
+	}
+
+	terminate(): void {
+		for (const peer of this.#server.clients) peer.terminate();
+	}
+
+	#serve(peer: WebSocket): void {
+		const { redactor } = this.#context;
+		const connection = new Connection("socket", redactor);
+		// ws has the parts of the DOM's WebSocket that capnweb uses, but not its type.
+		const transport = new WebSocketTransport(peer as unknown as globalThis.WebSocket);
+		const session = new RpcSession(transport, new Api(this.#context, connection), {
+			// capnweb prepares a last word for a peer that has left, too; nobody gets it.
+			onSendError: (error) => (peer.readyState === peer.OPEN ? redactor.sent(error) : error),
+			limits: RPC_LIMITS,
+		});
+		let messages = 0;
+		this.#answering.add(peer);
+		peer.on("pong", () => this.#answering.add(peer));
+		peer.on("close", () => connection.end());
+		peer.on("message", () => {
+			if (++messages % MESSAGES_PER_LOOK !== 0) return;
+			const { imports, exports } = session.getStats();
+			if (imports + exports > HELD_MAX) peer.close(POLICY_VIOLATION, "Too much is held; release what is done.");
+			if (peer.bufferedAmount > UNREAD_BYTES_MAX) peer.terminate();
+		});
+	}
+
+	async #heartbeat(): Promise<void> {
+		const { signal } = this.#stop;
+		while (!signal.aborted) {
+			await this.#context.clock.sleep(HEARTBEAT_MS, signal);
+			for (const peer of this.#server.clients) {
+				if (!this.#answering.delete(peer) || peer.bufferedAmount > UNREAD_BYTES_MAX) peer.terminate();
+				else peer.ping();
+			}
+		}
+	}
+}

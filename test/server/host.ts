@@ -1,0 +1,46 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { type Logger, silent } from "../../src/model/logger.ts";
+import { type ShareServer, type ShareServerOptions, startShareServer } from "../../src/server/node.ts";
+import { SERVER_KEY } from "./client.ts";
+import { OTHER_SERVER_KEY } from "./contract.ts";
+
+export interface NodeHost extends ShareServer {
+	readonly databasePath: string;
+	/** Stops the server, at once unless told a grace in ms, and leaves its file. */
+	stop(graceMs?: number): Promise<void>;
+}
+
+/** A share server of its own, in a folder of its own that goes with it. */
+export async function startHost(options: Partial<ShareServerOptions> = {}): Promise<NodeHost> {
+	const folder = mkdtempSync(join(tmpdir(), "share-server-"));
+	const databasePath = join(folder, "share.db");
+	const serverKeys = [SERVER_KEY, OTHER_SERVER_KEY];
+	const remove = () => rmSync(folder, { recursive: true });
+	const server = await startShareServer({ databasePath, serverKeys, port: 0, logger: silent, ...options }).catch(
+		(error) => {
+			remove();
+			throw error;
+		},
+	);
+	return {
+		...server,
+		databasePath: options.databasePath ?? databasePath,
+		stop: (graceMs = 0) => server.close(graceMs),
+		async close() {
+			await server.close(0);
+			remove();
+		},
+	};
+}
+
+/** A logger that keeps what it is told. */
+export function recordingLogger(): Logger & {
+	lines: { level: string; facts: Record<string, unknown>; message: string }[];
+} {
+	const lines: { level: string; facts: Record<string, unknown>; message: string }[] = [];
+	const at = (level: string) => (facts: object, message: string) =>
+		void lines.push({ level, facts: facts as Record<string, unknown>, message });
+	return { lines, debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
+}

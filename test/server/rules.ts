@@ -1,0 +1,36 @@
+import { randomBytes } from "node:crypto";
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { LIMITS } from "../../src/protocol/limits.ts";
+import { SHARE_DATABASE } from "../../src/server/node.ts";
+import { ShareRules } from "../../src/server/share.ts";
+import { openDatabase } from "../../src/sqlite/database.ts";
+import type { Sqlite } from "../../src/sqlite/driver.ts";
+import { SERVER_KEY } from "./client.ts";
+
+/** The rules alone, on a file of their own, without a wire and with a ledger as small as the test wants. */
+export async function startRules(sizes: { sealedOps: number; ledgerOps: number }): Promise<{
+	share: ShareRules;
+	sqlite: Sqlite;
+	close(): void;
+}> {
+	const folder = mkdtempSync(join(tmpdir(), "share-rules-"));
+	const sqlite = await openDatabase(join(folder, "share.db"), SHARE_DATABASE);
+	const share = new ShareRules(sqlite.orm, {
+		clock: { now: () => 1_700_000_000_000 },
+		random: randomBytes,
+		serverKeys: [SERVER_KEY],
+		url: (slug) => `http://share.example/share/${slug}`,
+		limits: { ...LIMITS, sealed_ops: sizes.sealedOps },
+		ledgerOps: sizes.ledgerOps,
+	});
+	return {
+		share,
+		sqlite,
+		close() {
+			sqlite.close();
+			rmSync(folder, { recursive: true });
+		},
+	};
+}

@@ -1,0 +1,158 @@
+import { readdirSync, readFileSync } from "node:fs";
+import { dirname, join } from "node:path";
+import fc from "fast-check";
+import { afterEach, describe, expect, test } from "vitest";
+import { AUDIT_ROWS_MAX } from "../../src/server/audit.ts";
+import { SHARE_DATABASE } from "../../src/server/node.ts";
+import { openForReading } from "../../src/sqlite/database.ts";
+import { batchOf, connect, createKey, makeShare, openShare, plain, refusal, SERVER_KEY } from "./client.ts";
+import { shareContract } from "./contract.ts";
+import { type NodeHost, startHost } from "./host.ts";
+import { startRules } from "./rules.ts";
+
+shareContract("Node", startHost);
+
+describe("the share database", () => {
+	let host: NodeHost;
+	afterEach(() => host.close());
+
+	test("holds no secret, create key or server key in clear, and a deleted share's content no more", async () => {
+		host = await startHost();
+		const client = await connect(host.url);
+		const create_key = createKey();
+		const grant = await makeShare(client.api, "ses_1", create_key);
+		const share = await client.api.redeemShare(grant.share_id, grant.secret);
+		const content = "a sentence that nobody else says";
+		await share.appendOps(batchOf(0, [{ payload: JSON.stringify(content) }]));
+		const rotated = await share.revokeCapability({ rotate_secret: true, rotate_slug: true });
+		expect(bytesOf(host)).toContain(content);
+		for (const clear of [grant.secret, rotated.secret, create_key, SERVER_KEY])
+			expect(bytesOf(host)).not.toContain(clear);
+		const anew = await client.api.redeemShare(rotated.share_id, rotated.secret);
+		await anew.deleteShare();
+		await client.close();
+		await host.stop();
+		expect(bytesOf(host)).not.toContain(content);
+	});
+
+	test("is there again after a restart, with every cursor and entity", async () => {
+		host = await startHost();
+		const first = await connect(host.url);
+		const { grant, share } = await openShare(first);
+		await share.appendOps(batchOf(0, plain(5)));
+		const before = [await share.redemption(), await share.entityDigests()];
+		await first.close();
+		await host.stop();
+		const again = await startHost({ databasePath: host.databasePath });
+		const second = await connect(again.url);
+		const anew = await second.api.redeemShare(grant.share_id, grant.secret);
+		expect([await anew.redemption(), await anew.entityDigests()]).toEqual(before);
+		await second.close();
+		await again.close();
+	});
+
+	test("records every grant, redemption, refusal, revocation and deletion", async () => {
+		host = await startHost();
+		const client = await connect(host.url);
+		const { grant, share } = await openShare(client);
+		await client.api.viewShare(grant.slug);
+		await refusal(client.api.redeemShare(grant.share_id, "w".repeat(43)));
+		await refusal(client.api.redeemShare("shr_unknown", grant.secret));
+		await refusal(client.api.createShare("wrong", { session_id: "ses_1", create_key: createKey() }));
+		await share.revokeCapability({ rotate_secret: false, rotate_slug: false });
+		await refusal(share.appendOps(batchOf(0, plain(1))));
+		const anew = await client.api.redeemShare(grant.share_id, grant.secret);
+		await anew.deleteShare();
+		await refusal(client.api.viewShare(grant.slug));
+		await client.close();
+		await host.stop();
+		const id = grant.share_id;
+		expect(await auditOf(host)).toEqual([
+			["granted", "createShare", id, null],
+			["redeemed", "redeemShare", id, null],
+			["redeemed", "viewShare", id, null],
+			["refused", "redeemShare", id, "denied"],
+			["refused", "redeemShare", null, "not_found"],
+			["refused", "createShare", null, "denied"],
+			["revoked", "revokeCapability", id, null],
+			["refused", "appendOps", id, "stale_epoch"],
+			["redeemed", "redeemShare", id, null],
+			["deleted", "deleteShare", id, null],
+			["refused", "viewShare", null, "revoked"],
+		]);
+	});
+});
+
+describe("the audit log", () => {
+	test("keeps its newest rows and no more", async () => {
+		const rules = await startRules({ sealedOps: 4, ledgerOps: 8 });
+		const old = AUDIT_ROWS_MAX + 50;
+		rules.sqlite.exec("INSERT INTO audit (id, at, event, method) VALUES (49, 0, 'refused', 'old')");
+		rules.sqlite.exec("INSERT INTO audit (id, at, event, method) VALUES (52, 0, 'refused', 'kept')");
+		rules.sqlite.exec(`INSERT INTO audit (id, at, event, method) VALUES (${old}, 0, 'refused', 'last')`);
+		expect(() => rules.share.viewShare("a-slug-nobody-has-01")).toThrow();
+		const rows = rules.sqlite.prepare<{ method: string }>("SELECT method FROM audit ORDER BY id").all();
+		expect(rows.map(({ method }) => method)).toEqual(["kept", "last", "viewShare"]);
+		rules.close();
+	});
+});
+
+/**
+ * One thing that arrives: a batch of three, or the first ops of it, `back` batches before the one after the next, as
+ * its client sealed it or with a stranger's ids.
+ */
+const arrival = fc.record({ back: fc.nat(8), cut: fc.nat(2), stranger: fc.boolean() });
+
+describe("the rules", () => {
+	test("apply no op twice or out of order, however batches are repeated, reordered and mixed with strangers", async () => {
+		await fc.assert(
+			fc.asyncProperty(fc.array(arrival, { maxLength: 80 }), async (arrivals) => {
+				// A ledger of eight ops: old batches fall below its floor.
+				const rules = await startRules({ sealedOps: 4, ledgerOps: 8 });
+				try {
+					const grant = rules.share.createShare(SERVER_KEY, { session_id: "ses_1", create_key: createKey() });
+					const holder = rules.share.redeemShare(grant.share_id, grant.secret);
+					const applied: string[] = [];
+					for (const { back, cut, stranger } of arrivals) {
+						const next = Math.floor(applied.length / 3);
+						const first = 3 * Math.max(0, next + 1 - back);
+						// A stranger who comes first is no stranger.
+						if (stranger && first + 3 > applied.length) continue;
+						const drafts = Array.from({ length: 3 - cut }, (_, seq) => ({
+							...(stranger ? { op_id: `stranger-${first + seq}` } : {}),
+							...(first + seq > 0 ? { depends_on: `op-${first + seq - 1}` } : {}),
+						}));
+						const ack = rules.share.appendOps(holder, batchOf(first, drafts));
+						applied.push(...ack.applied);
+						expect(ack.cursor).toBe(applied.length);
+						const codes = new Set(ack.rejected.map(({ code }) => code));
+						if (stranger) expect([...codes].filter((code) => code !== "cursor_conflict")).toEqual([]);
+						else expect([...codes].filter((code) => code !== "cursor_gap")).toEqual([]);
+					}
+					expect(applied).toEqual(Array.from({ length: applied.length }, (_, position) => `op-${position}`));
+					expect(rules.share.entityDigests(holder).entities).toHaveLength(applied.length);
+				} finally {
+					rules.close();
+				}
+			}),
+			{ numRuns: 60 },
+		);
+	});
+});
+
+function bytesOf(host: NodeHost): string {
+	const folder = dirname(host.databasePath);
+	return readdirSync(folder)
+		.map((file) => readFileSync(join(folder, file), "latin1"))
+		.join("\n");
+}
+
+async function auditOf(host: NodeHost): Promise<unknown[]> {
+	const sqlite = await openForReading(host.databasePath, SHARE_DATABASE);
+	try {
+		const rows = sqlite.prepare("SELECT event, method, share_id, code FROM audit ORDER BY id").all();
+		return rows.map((row) => Object.values(row));
+	} finally {
+		sqlite.close();
+	}
+}
