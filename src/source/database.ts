@@ -1,0 +1,255 @@
+import { existsSync } from "node:fs";
+import { sameWatermark, type Watermark } from "../model/op.ts";
+import type { Sqlite } from "../sqlite/driver.ts";
+import { isBusy } from "../sqlite/errors.ts";
+import { type FoundDatabase, noSource } from "./discovery.ts";
+import type { ModelRef } from "./extras.ts";
+import { fileIdentity, openForTailing, sourceError } from "./file.ts";
+import { doubtOfDeletion } from "./lineage.ts";
+import { readLog, readSnapshot, readState } from "./session.ts";
+import { type Captured, isPoison, type SessionFacts, type SessionRead, type Source } from "./source.ts";
+import { isCoveredBy, openTables, type SweptSession, type Tables } from "./tables.ts";
+
+export interface DatabaseSourceOptions {
+	/**
+	 * `identity` of the database that the captured sessions came from, as this source told it in an earlier process. Makes
+	 * deletions certain that happened while nobody looked.
+	 */
+	readonly identity?: string | undefined;
+	/** Now, in epoch ms. */
+	readonly now?: () => number;
+}
+
+type Snapshot = Extract<SessionRead, { kind: "snapshot" }>;
+
+/**
+ * OpenCode's own database, tailed.
+ *
+ * Opened read-only; every read is one short deferred transaction, so OpenCode's writers never wait (WAL) and its
+ * checkpoints are not held up. A lock that does not come in time means "nothing new this time", never an error. A file
+ * that was replaced under its name is opened anew at the next `read`.
+ *
+ * What is remembered between reads, in memory only: how each session's row looked when it was last told, so that changes
+ * that no event records (todos, a project's new id) are told once. After a restart every session's state is told once.
+ */
+export class DatabaseSource implements Source {
+	readonly #database: FoundDatabase;
+	readonly #options: DatabaseSourceOptions;
+	#sqlite: Sqlite;
+	#tables: Tables;
+	#file: string | undefined;
+	/** As of the beginning of the last read that ended well. */
+	#dataVersion: number | undefined;
+	/** Session id to the fingerprint that its last read covered. */
+	readonly #told = new Map<string, string>();
+	readonly #toldPoison = new Set<string>();
+	readonly #seen = new Set<string>();
+	readonly #vanished = new Map<string, string>();
+
+	/** @throws OutboxError no_source (with where it looked), unknown_schema, corrupt, io. */
+	static async open(database: FoundDatabase, options: DatabaseSourceOptions = {}): Promise<DatabaseSource> {
+		return new DatabaseSource(database, options, await openFile(database));
+	}
+
+	private constructor(database: FoundDatabase, options: DatabaseSourceOptions, opened: OpenedFile) {
+		this.#database = database;
+		this.#options = options;
+		this.#file = opened.file;
+		this.#sqlite = opened.sqlite;
+		this.#tables = opened.tables;
+	}
+
+	get path(): string {
+		return this.#database.path;
+	}
+
+	/** Names this database among others: its file, and when OpenCode made it. To be kept, and passed as an option. */
+	get identity(): string {
+		return `${this.#file}:${this.#tables.createdAt()}`;
+	}
+
+	async *read(
+		captured: ReadonlyMap<string, Captured>,
+		wanted: (sessionId: string) => boolean,
+		signal: AbortSignal,
+	): AsyncGenerator<SessionRead, void, void> {
+		await this.#reopenWhenReplaced();
+		this.#dataVersion = undefined;
+		const version = this.#attempt((tables) => tables.dataVersion());
+		const swept = this.#attempt((tables) => this.#sweep(tables, captured, wanted));
+		if (version === undefined || swept === undefined) return;
+		for (const session of swept.sessions) {
+			if (signal.aborted) return;
+			if (!wanted(session.id)) continue;
+			const entry = captured.get(session.id);
+			if (entry && this.#isUpToDate(session, entry)) continue;
+			for (let from = entry?.watermark ?? null, done = false; !done; ) {
+				if (signal.aborted) return;
+				const next = this.#attempt((tables) => this.#next(tables, session, entry, from));
+				if (next === undefined) return;
+				if (next.read === undefined) break;
+				yield this.#withoutRepetition(next.read);
+				done = next.read.kind !== "log" || next.done;
+				from = next.read.kind === "log" ? next.read.to : from;
+			}
+			this.#told.set(session.id, session.fingerprint);
+		}
+		for (const read of swept.missing) {
+			if (signal.aborted) return;
+			yield read;
+			if (read.kind === "vanished") this.#vanished.set(read.session_id, read.reason);
+		}
+		this.#dataVersion = version;
+	}
+
+	/** Also true while a read is under way, after one that did not end well, and when the file was replaced. */
+	changed(): boolean {
+		if (this.#dataVersion === undefined || fileIdentity(this.path) !== this.#file) return true;
+		return this.#attempt((tables) => tables.dataVersion()) !== this.#dataVersion;
+	}
+
+	/** @throws OutboxError io when OpenCode's lock does not come in time; corrupt, unknown_schema. */
+	snapshot(sessionId: string): Snapshot | undefined {
+		return this.#now((tables) => readSnapshot(tables, sessionId, null, "asked for"));
+	}
+
+	sessions(): SessionFacts[] {
+		return this.#now((tables) => tables.allFacts());
+	}
+
+	/** The models that the session's user messages were sent to, in order of first use: what to ask a server's extras for. */
+	models(sessionId: string): ModelRef[] {
+		return this.#now((tables) => tables.models(sessionId));
+	}
+
+	close(): void {
+		this.#sqlite.close();
+	}
+
+	/** Judged by the sweep alone, which sees both the log's head and the row: most sessions, most of the time. */
+	#isUpToDate(session: SweptSession, { watermark, deleted, vanished }: Captured): boolean {
+		if (deleted || vanished || !sameWatermark(session.head, watermark)) return false;
+		return isCoveredBy(this.#told.get(session.id), session.fingerprint);
+	}
+
+	/** What to read next of a session, or nothing when its capture stands at its head and its state was told. */
+	#next(
+		tables: Tables,
+		session: SweptSession,
+		entry: Captured | undefined,
+		from: Watermark | null,
+	): { read: SessionRead | undefined; done: boolean } {
+		const told = !entry?.vanished && isCoveredBy(this.#told.get(session.id), session.fingerprint);
+		const snapshot = (reason: string) => ({ read: readSnapshot(tables, session.id, from, reason), done: true });
+		if (entry?.deleted) return snapshot("it was deleted and is there again");
+		const head = tables.head(session.id);
+		if (head === null) {
+			if (from !== null) return snapshot("its log is gone");
+			if (told) return { read: undefined, done: true };
+			return snapshot("OpenCode keeps no log of it (imported, wiped, or an older version)");
+		}
+		if (from === null && entry !== undefined) return snapshot("it was not captured from its log so far");
+		if (from !== null && tables.eventId(session.id, from.seq)?.id !== from.event_id)
+			return snapshot(`its log does not hold event ${from.event_id} as number ${from.seq} any more`);
+		if (from !== null && head.seq === from.seq)
+			return { read: told ? undefined : readState(tables, session.id, from), done: true };
+		const log = readLog(tables, session.id, from, head);
+		return "unusable" in log ? snapshot(log.unusable) : log;
+	}
+
+	/** A session's row that cannot be read stands in every read at the head; it is told once. */
+	#withoutRepetition(read: SessionRead): SessionRead {
+		if (read.kind !== "log") return read;
+		const changes = read.changes.filter((change) => {
+			if (!isPoison(change) || change.event_id !== null) return true;
+			const name = `${read.session.session_id}: ${change.reason}`;
+			return !this.#toldPoison.has(name) && this.#toldPoison.add(name);
+		});
+		return { ...read, changes };
+	}
+
+	/** Sessions that are there, and what became of captured ones that are not; in one transaction, so that both agree. */
+	#sweep(
+		tables: Tables,
+		captured: ReadonlyMap<string, Captured>,
+		wanted: (sessionId: string) => boolean,
+	): { sessions: SweptSession[]; missing: SessionRead[] } {
+		const sessions = tables.sweep();
+		const heads = new Map(sessions.map((session) => [session.id, session.head]));
+		const missing: SessionRead[] = [];
+		for (const [id, { watermark, deleted, vanished }] of captured) {
+			if (deleted || vanished || heads.has(id) || !wanted(id)) continue;
+			const doubt = tables.hasLog(id)
+				? "its row is gone from OpenCode's database, but its log is not"
+				: (this.#vanished.get(id) ??
+					doubtOfDeletion(
+						id,
+						captured,
+						heads,
+						(other, anchor) => tables.eventId(other, anchor.seq)?.id === anchor.event_id,
+						{
+							seen: this.#seen,
+							known: this.#options.identity === this.identity,
+							createdAt: tables.createdAt(),
+							now: (this.#options.now ?? Date.now)(),
+						},
+					));
+			if (doubt === undefined) missing.push({ kind: "deleted", session_id: id, from: watermark });
+			else if (this.#vanished.get(id) !== doubt) missing.push({ kind: "vanished", session_id: id, reason: doubt });
+		}
+		for (const id of heads.keys()) {
+			this.#seen.add(id);
+			this.#vanished.delete(id);
+		}
+		return { sessions, missing };
+	}
+
+	/** Runs one short read transaction; undefined when OpenCode's lock did not come in time. */
+	#attempt<T>(body: (tables: Tables) => T): T | undefined {
+		try {
+			return this.#now(body);
+		} catch (error) {
+			if (isBusy(error)) return undefined;
+			throw error;
+		}
+	}
+
+	#now<T>(body: (tables: Tables) => T): T {
+		try {
+			return this.#sqlite.transaction(() => body(this.#tables), "deferred");
+		} catch (error) {
+			throw sourceError(error, this.path);
+		}
+	}
+
+	async #reopenWhenReplaced(): Promise<void> {
+		if (fileIdentity(this.path) === this.#file) return;
+		const opened = await openFile(this.#database);
+		this.#sqlite.close();
+		this.#sqlite = opened.sqlite;
+		this.#tables = opened.tables;
+		this.#file = opened.file;
+		this.#told.clear();
+		this.#toldPoison.clear();
+		this.#seen.clear();
+		this.#vanished.clear();
+	}
+}
+
+interface OpenedFile {
+	readonly file: string | undefined;
+	readonly sqlite: Sqlite;
+	readonly tables: Tables;
+}
+
+async function openFile(database: FoundDatabase): Promise<OpenedFile> {
+	if (!existsSync(database.path)) throw noSource(database);
+	const file = fileIdentity(database.path);
+	const sqlite = await openForTailing(database.path);
+	try {
+		return { file, sqlite, tables: openTables(sqlite) };
+	} catch (error) {
+		sqlite.close();
+		throw sourceError(error, database.path);
+	}
+}

@@ -1,0 +1,184 @@
+import { OutboxError } from "../model/errors.ts";
+import type { Watermark } from "../model/op.ts";
+import type { Sqlite } from "../sqlite/driver.ts";
+import type { ModelRef } from "./extras.ts";
+import { type EventRow, ROW_BYTES_MAX } from "./intents.ts";
+import type { DataRow, PartRow, SessionRow, TodoRow } from "./rows.ts";
+
+/** What this program cannot do without. More columns, and more tables, are as OpenCode likes. */
+const REQUIRED = {
+	session: ["id", "parent_id", "directory", "title", "version", "time_created", "time_updated"],
+	message: ["id", "session_id", "time_created", "time_updated", "data"],
+	part: ["id", "message_id", "session_id", "time_updated", "data"],
+} as const;
+const LOG = {
+	event: ["id", "aggregate_id", "seq", "type", "data"],
+	event_sequence: ["aggregate_id", "seq"],
+} as const;
+const TODO = ["session_id", "content", "status", "priority", "position", "time_updated"] as const;
+
+/** One session in a sweep. */
+export interface SweptSession {
+	readonly id: string;
+	/** The head of its log; null where there is none. */
+	readonly head: Watermark | null;
+	/** Changes whenever the session's row or its todos do; see `isCoveredBy`. */
+	readonly fingerprint: string;
+}
+
+/**
+ * True when a session that was told at fingerprint `told` has nothing new at `now`.
+ *
+ * Where there is no log, a fingerprint counts the messages and parts. Their times follow after `@`, but only as long as no
+ * session has a log: OpenCode logs every edit from 1.17 on, and looking at each row's time is dear.
+ */
+export function isCoveredBy(told: string | undefined, now: string): boolean {
+	return told === now || told?.startsWith(`${now}@`) === true;
+}
+
+/**
+ * Prepared statements over the tables that OpenCode (1.2 to 1.18) keeps its sessions in. Reads only.
+ *
+ * Rows above ROW_BYTES_MAX come with their size and without their data: `octet_length` does not load what it measures.
+ *
+ * @throws OutboxError unknown_schema, or no_source when OpenCode has not made its tables yet.
+ */
+export function openTables(sqlite: Sqlite) {
+	const columns = columnsOf(sqlite);
+	if ([...columns.keys()].every((table) => /migration/.test(table)))
+		throw new OutboxError("no_source", `${sqlite.path} has no tables yet: OpenCode is setting it up.`);
+	for (const [table, names] of Object.entries(REQUIRED)) require(sqlite.path, columns, table, names);
+	const hasLog = columns.has("event") && columns.has("event_sequence");
+	if (hasLog) for (const [table, names] of Object.entries(LOG)) require(sqlite.path, columns, table, names);
+	if (columns.has("todo")) require(sqlite.path, columns, "todo", TODO);
+
+	/** A table, or an empty one where this OpenCode has none. */
+	const from = (table: string, names: readonly string[]) =>
+		columns.has(table) && (table === "todo" || hasLog)
+			? table
+			: `(SELECT ${names.map((name) => `NULL AS ${name}`).join(", ")} WHERE false)`;
+	const [event, eventSequence] = [from("event", LOG.event), from("event_sequence", LOG.event_sequence)];
+	const todo = from("todo", TODO);
+	const session = columns.get("session") ?? new Set();
+	/** JSON columns may be long: their length tells enough, since OpenCode moves time_updated with them. */
+	const marks = [...session].map((name) => (LONG.has(name) ? `octet_length(s.${name})` : `s.${name}`));
+	const long = [...LONG].filter((name) => session.has(name)).map((name) => `coalesce(octet_length(${name}), 0)`);
+
+	const sweep = sqlite.prepare<{ id: string; seq: number | null; event_id: string | null; mark: string }>(`
+		SELECT s.id, q.seq, e.id AS event_id, concat_ws('|', ${marks.join(", ")}, (
+			SELECT count(*) || ',' || coalesce(max(t.time_updated), 0) FROM ${todo} t WHERE t.session_id = s.id
+		)) AS mark
+		FROM session s
+		LEFT JOIN ${eventSequence} q ON q.aggregate_id = s.id
+		LEFT JOIN ${event} e ON e.aggregate_id = q.aggregate_id AND e.seq = q.seq
+		ORDER BY s.time_updated DESC, s.id`);
+	/** Counts come from the indices alone. */
+	const counts = sqlite.prepare<{ mark: string }>(`
+		SELECT (SELECT count(*) FROM message WHERE session_id = s.id) || ',' ||
+			(SELECT count(*) FROM part WHERE session_id = s.id) AS mark
+		FROM session s WHERE s.id = ?`);
+	const times = sqlite.prepare<{ mark: string }>(`
+		SELECT coalesce((SELECT max(time_updated) FROM message WHERE session_id = s.id), 0) || ',' ||
+			coalesce((SELECT max(time_updated) FROM part WHERE session_id = s.id), 0) AS mark
+		FROM session s WHERE s.id = ?`);
+	const anyEvent = sqlite.prepare(`SELECT 1 FROM ${eventSequence} LIMIT 1`);
+
+	const sessionBytes = sqlite.prepare<{ bytes: number }>(
+		`SELECT ${["0", ...long].join(" + ")} AS bytes FROM session WHERE id = ?`,
+	);
+	const sessionRow = sqlite.prepare<SessionRow>("SELECT * FROM session WHERE id = ?");
+	const facts = `SELECT id AS session_id, parent_id, title, directory FROM session`;
+	type Facts = { session_id: string; parent_id: string | null; title: string; directory: string };
+	const head = sqlite.prepare<{ seq: number; event_id: string | null }>(`
+		SELECT q.seq, e.id AS event_id FROM ${eventSequence} q
+		LEFT JOIN ${event} e ON e.aggregate_id = q.aggregate_id AND e.seq = q.seq WHERE q.aggregate_id = ?`);
+	const limit = `octet_length(data) AS bytes, CASE WHEN octet_length(data) <= ${ROW_BYTES_MAX} THEN data END AS data`;
+	const version = sqlite.prepare<{ data_version: number }>("PRAGMA data_version");
+
+	// CASE, because a WHERE may be judged in any order and json_extract stops at what is no JSON.
+	const model = (member: string) => `CASE WHEN json_valid(data) THEN json_extract(data, '$.model.${member}') END`;
+	const models = sqlite.prepare<ModelRef>(`
+		SELECT ${model("providerID")} AS providerID, ${model("modelID")} AS modelID FROM message
+		WHERE session_id = ? AND octet_length(data) <= ${ROW_BYTES_MAX}
+			AND CASE WHEN json_valid(data) THEN json_extract(data, '$.role') END = 'user'
+		GROUP BY 1, 2 HAVING providerID IS NOT NULL AND modelID IS NOT NULL ORDER BY min(time_created), min(id)`);
+
+	return {
+		/** Moves whenever another connection has committed. */
+		dataVersion: (): number => version.get()?.data_version ?? 0,
+		/** Every session, the most recently updated first. */
+		sweep(): SweptSession[] {
+			const logged = anyEvent.get() !== undefined;
+			return sweep.all().map(({ id, seq, event_id, mark }) => {
+				if (seq !== null && event_id !== null) return { id, head: { seq, event_id }, fingerprint: mark };
+				const counted = `${mark}#${counts.get(id)?.mark}`;
+				return { id, head: null, fingerprint: logged ? counted : `${counted}@${times.get(id)?.mark}` };
+			});
+		},
+		/** True when the log has rows or a counter for this id. */
+		hasLog: (id: string): boolean => head.get(id) !== undefined,
+		head(id: string): Watermark | null {
+			const row = head.get(id);
+			return row === undefined || row.event_id === null ? null : { seq: row.seq, event_id: row.event_id };
+		},
+		eventId: statement<{ id: string }>(`SELECT id FROM ${event} WHERE aggregate_id = ? AND seq = ?`),
+		/** Events after a number, in order; loaded one by one. Parameters: session, number, how many at most. */
+		events: sqlite.prepare<EventRow>(
+			`SELECT aggregate_id, seq, id, type, ${limit} FROM ${event} WHERE aggregate_id = ? AND seq > ? ORDER BY seq LIMIT ?`,
+		),
+		facts: statement<Facts>(`${facts} WHERE id = ?`),
+		allFacts: (): Facts[] => sqlite.prepare<Facts>(`${facts} ORDER BY time_updated DESC, id`).all(),
+		/** The session's row, or how large it is when it is too large to load. */
+		sessionRow(id: string): SessionRow | number | undefined {
+			const bytes = sessionBytes.get(id)?.bytes ?? 0;
+			return bytes > ROW_BYTES_MAX ? bytes : sessionRow.get(id);
+		},
+		messages: sqlite.prepare<DataRow>(
+			`SELECT id, session_id, ${limit} FROM message WHERE session_id = ? ORDER BY time_created, id`,
+		),
+		/** A message's parts; by the message, since a part's own session is never asked for. */
+		parts: sqlite.prepare<PartRow>(
+			`SELECT id, message_id, session_id, ${limit} FROM part WHERE message_id = ? ORDER BY id`,
+		),
+		todos: sqlite.prepare<TodoRow>(
+			`SELECT content, status, priority FROM ${todo} WHERE session_id = ? ORDER BY position`,
+		),
+		/** The models that user messages were sent to, in order of first use. */
+		models: (id: string): ModelRef[] => models.all(id),
+		/** When OpenCode made this database, in epoch ms; null where it does not say. */
+		createdAt(): number | null {
+			if (!columns.get("migration")?.has("time_completed")) return null;
+			const first = sqlite.prepare<{ at: number | null }>("SELECT min(time_completed) AS at FROM migration").get();
+			return first?.at ?? null;
+		},
+	};
+
+	function statement<Row>(sql: string): (...values: (string | number)[]) => Row | undefined {
+		const prepared = sqlite.prepare<Row>(sql);
+		return (...values) => prepared.get(...values);
+	}
+}
+export type Tables = ReturnType<typeof openTables>;
+
+const LONG: ReadonlySet<string> = new Set(["summary_diffs", "metadata", "revert", "permission"]);
+
+function columnsOf(sqlite: Sqlite): Map<string, Set<string>> {
+	const rows = sqlite
+		.prepare<{ table_name: string; column_name: string }>(`
+			SELECT t.name AS table_name, c.name AS column_name
+			FROM sqlite_schema t JOIN pragma_table_info(t.name) c WHERE t.type = 'table' ORDER BY t.name, c.cid`)
+		.all();
+	const columns = new Map<string, Set<string>>();
+	for (const { table_name, column_name } of rows) {
+		const names = columns.get(table_name) ?? new Set();
+		columns.set(table_name, names.add(column_name));
+	}
+	return columns;
+}
+
+function require(path: string, columns: Map<string, Set<string>>, table: string, names: readonly string[]): void {
+	const missing = names.filter((name) => !columns.get(table)?.has(name));
+	if (missing.length === 0) return;
+	const what = columns.has(table) ? `its table ${table} lacks ${missing.join(", ")}` : `it has no table ${table}`;
+	throw new OutboxError("unknown_schema", `${path} is not laid out as OpenCode's database: ${what}.`);
+}
