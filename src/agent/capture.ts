@@ -1,0 +1,142 @@
+import { monotonicFactory } from "ulid";
+import type { Clock } from "../model/clock.ts";
+import type { Logger } from "../model/logger.ts";
+import type { OpIntent } from "../model/op.ts";
+import { keys } from "../model/op.ts";
+import type { Burial, Capture as CaptureInput } from "../outbox/append.ts";
+import type { Outbox } from "../outbox/outbox.ts";
+import { type Change, isPoison, type Poison, type SessionRead, type Source } from "../source/source.ts";
+import { snapshotDifference } from "./compare.ts";
+
+export type ShareMode = "auto" | "manual";
+
+export interface CaptureOptions {
+	readonly outbox: Outbox;
+	readonly mode: ShareMode;
+	readonly clock: Clock;
+	readonly log: Logger;
+}
+
+/** Brings what a source has to say into the outbox: ops and watermark in one transaction per read. */
+export class Capture {
+	readonly #outbox: Outbox;
+	readonly #mode: ShareMode;
+	readonly #clock: Clock;
+	readonly #log: Logger;
+	readonly #ulid = monotonicFactory();
+
+	constructor(options: CaptureOptions) {
+		this.#outbox = options.outbox;
+		this.#mode = options.mode;
+		this.#clock = options.clock;
+		this.#log = options.log;
+	}
+
+	/**
+	 * Captures everything that is new in `source`.
+	 *
+	 * An abort ends it early; what was appended stays.
+	 *
+	 * @throws OutboxError what the source or the outbox threw; nothing is lost, the next pass reads it again.
+	 */
+	async pass(source: Source, signal: AbortSignal): Promise<void> {
+		for (let stale = true; stale && !signal.aborted; ) {
+			stale = false;
+			const wanted = this.#outbox.wanted();
+			const isWanted = (sessionId: string) => {
+				const what = wanted.get(sessionId) ?? "auto";
+				return what === "share" || (what === "auto" && this.#mode === "auto");
+			};
+			for await (const read of source.read(this.#outbox.captured(), isWanted, signal)) {
+				// Another process captured this session meanwhile: read again from where it stands now.
+				if (!this.#append(read)) stale = true;
+			}
+		}
+	}
+
+	/** Captures states that bear no event (diffs, models) of a session that is captured already. */
+	appendState(sessionId: string, states: readonly Change[]): boolean {
+		const session = this.#outbox.session(sessionId);
+		if (session === undefined || session.source_state !== "present") return false;
+		const { watermark } = session;
+		const items = states.map((state) => this.#intent(state)).filter((item) => !this.#isEmptyNews(sessionId, item));
+		const result = this.#outbox.append(
+			{ session_id: sessionId, facts: null, from: watermark, to: watermark, items },
+			this.#clock.now(),
+		);
+		return result.outcome === "appended" && result.ops > 0;
+	}
+
+	/** False when the read has become stale; nothing was written then. */
+	#append(read: SessionRead): boolean {
+		const sessionId = sessionIdOf(read);
+		if (read.kind === "vanished") {
+			if (this.#outbox.setSource(sessionId, "vanished", read.reason))
+				this.#log.warn(
+					{ session: sessionId, reason: read.reason },
+					"session vanished from OpenCode; its share is kept",
+				);
+			return true;
+		}
+		if (read.kind === "snapshot") this.#log.info({ session: sessionId, reason: read.reason }, "captured by snapshot");
+		const result = this.#outbox.append(this.#input(read), this.#clock.now());
+		if (result.outcome === "stale") return false;
+		if (read.kind === "deleted") this.#outbox.setSource(sessionId, "deleted", null);
+		return true;
+	}
+
+	#input(read: Exclude<SessionRead, { kind: "vanished" }>): CaptureInput {
+		const sessionId = sessionIdOf(read);
+		if (read.kind === "deleted") {
+			const type = "session_deleted" as const;
+			const payload = JSON.stringify({ id: sessionId });
+			const items = [{ op_id: this.#newId(), type, key: keys.sessionDeleted, payload }];
+			return { session_id: sessionId, facts: null, from: read.from, to: read.from, items };
+		}
+		const items = read.kind === "log" ? this.#logItems(read) : this.#snapshotItems(read);
+		return { session_id: sessionId, facts: read.session, from: read.from, to: read.to, items };
+	}
+
+	#logItems(read: Extract<SessionRead, { kind: "log" }>): (OpIntent | Burial)[] {
+		const state = read.state.map((change) => this.#intent(change));
+		const news = state.filter((item) => !this.#isEmptyNews(sessionIdOf(read), item));
+		return [...read.changes.map((change) => this.#item(change)), ...news];
+	}
+
+	#snapshotItems(read: Extract<SessionRead, { kind: "snapshot" }>): (OpIntent | Burial)[] {
+		const poison = read.entities.filter(isPoison);
+		const entities = read.entities.filter((change): change is Change => !isPoison(change));
+		const captured = this.#outbox.capturedDigests(sessionIdOf(read));
+		const unreadable = new Set(poison.map((entity) => entity.key));
+		const news = snapshotDifference(captured, entities, unreadable, this.#newId).filter(
+			(item) => captured.has(item.key) || !isEmpty(item),
+		);
+		const buried = this.#outbox.buriedKeys(sessionIdOf(read));
+		return [...poison.filter((entity) => !buried.has(entity.key)).map((entity) => this.#item(entity)), ...news];
+	}
+
+	/** An empty list for what was never captured says nothing. */
+	#isEmptyNews(sessionId: string, item: OpIntent): boolean {
+		return isEmpty(item) && !this.#outbox.isCaptured(sessionId, item.key);
+	}
+
+	#item(change: Change | Poison): OpIntent | Burial {
+		if (!isPoison(change)) return this.#intent(change);
+		const { type, key, code, reason } = change;
+		return { op_id: change.event_id ?? this.#newId(), type, key, code, reason };
+	}
+
+	#intent({ event_id, type, key, payload }: Change): OpIntent {
+		return { op_id: event_id ?? this.#newId(), type, key, payload };
+	}
+
+	readonly #newId = (): string => this.#ulid(this.#clock.now());
+}
+
+function isEmpty(item: OpIntent): boolean {
+	return item.payload === "[]";
+}
+
+function sessionIdOf(read: SessionRead): string {
+	return "session" in read ? read.session.session_id : read.session_id;
+}

@@ -1,0 +1,83 @@
+import { digestOf } from "../model/json.ts";
+import { keys, messageIdOf, type OpIntent, type OpType } from "../model/op.ts";
+
+export interface EntityState {
+	readonly type: OpType;
+	readonly key: string;
+	readonly payload: string;
+}
+
+/** Keys of entities that no snapshot of OpenCode's tables holds. */
+export const EVENTLESS: ReadonlySet<string> = new Set([keys.sessionDiff, keys.model, keys.sessionDeleted]);
+
+export interface Comparison {
+	readonly fresh: readonly OpIntent[];
+	/** Entities on which both sides agree: key to digest. */
+	readonly same: ReadonlyMap<string, string>;
+}
+
+/**
+ * What brings a share to where the truth stands, trusting nothing but contents (design 3, *compare*).
+ *
+ * Makes ops for what the share lacks or holds with another content, and repeats the removals that were pending, where the
+ * share still has their entity and the truth does not. Removes nothing else: what only the share has may be another
+ * machine's.
+ *
+ * @param share the share's digests by key.
+ * @param truth OpenCode's entities, or the outbox's where OpenCode has forgotten the session; in source order.
+ * @param newId a fresh ULID for each op.
+ */
+export function compare(
+	share: ReadonlyMap<string, string>,
+	truth: readonly EntityState[],
+	removals: readonly EntityState[],
+	newId: () => string,
+): Comparison {
+	const same = new Map<string, string>();
+	const fresh: OpIntent[] = [];
+	const present = new Set(truth.map((entity) => entity.key));
+	for (const { type, key, payload } of removals)
+		if (share.has(key) && !present.has(key)) fresh.push({ op_id: newId(), type, key, payload });
+	for (const { type, key, payload } of truth) {
+		const digest = digestOf(payload);
+		if (share.get(key) === digest) same.set(key, digest);
+		else fresh.push({ op_id: newId(), type, key, payload });
+	}
+	return { fresh, same };
+}
+
+/**
+ * What changed between what was captured and a snapshot: ops for new and changed entities, removals for messages and
+ * parts that are gone.
+ *
+ * @param captured digests by key as last captured.
+ * @param unreadable keys that the source has but cannot read; they are not gone.
+ */
+export function snapshotDifference(
+	captured: ReadonlyMap<string, string>,
+	entities: readonly EntityState[],
+	unreadable: ReadonlySet<string>,
+	newId: () => string,
+): OpIntent[] {
+	const present = new Set(entities.map((entity) => entity.key));
+	const removed: OpIntent[] = [];
+	const gone = (key: string) => captured.has(key) && !present.has(key) && !unreadable.has(key);
+	for (const key of captured.keys()) {
+		const messageId = messageIdOf(key);
+		if (messageId === undefined || !gone(key)) continue;
+		const message = keys.message(messageId);
+		const partId = key.split("/")[2];
+		// A removed message takes its parts along.
+		if (partId === undefined) removed.push(removal("message_removed", key, { messageID: messageId }, newId()));
+		else if (!gone(message))
+			removed.push(removal("part_removed", key, { messageID: messageId, partID: partId }, newId()));
+	}
+	const changed = entities
+		.filter(({ key, payload }) => captured.get(key) !== digestOf(payload))
+		.map(({ type, key, payload }) => ({ op_id: newId(), type, key, payload }));
+	return [...removed, ...changed];
+}
+
+function removal(type: OpType, key: string, payload: object, op_id: string): OpIntent {
+	return { op_id, type, key, payload: JSON.stringify(payload) };
+}

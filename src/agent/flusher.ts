@@ -1,0 +1,190 @@
+import pRetry from "p-retry";
+import { type Backoff, fullJitter } from "../model/backoff.ts";
+import { messageOf } from "../model/errors.ts";
+import type { Outbox } from "../outbox/outbox.ts";
+import type { Connection, Transport } from "../transport/transport.ts";
+import type { ShareMode } from "./capture.ts";
+import { SESSION_BACKOFF } from "./decide.ts";
+import { Replay, type ReplayOptions } from "./replay.ts";
+import { Signal } from "./signal.ts";
+
+/** Sessions flushed at once over one connection. More gains nothing: the server has one writer. */
+const SESSIONS_AT_ONCE = 8;
+/** Between attempts to connect: half a second at first, a minute at most, so that a dead server costs next to nothing. */
+const CONNECT_BACKOFF: Backoff = { baseMs: 500, capMs: 60_000 };
+/** How long HTTP batches are used before the WebSocket, which is cheaper, is tried again, in ms. */
+const HTTP_AGE_MS_MAX = 600_000;
+/** How long a session waits after the local disk would not take what was written, in ms. */
+const DISK_WAIT_MS = 5000;
+/** How long a server that refuses this agent's key is left alone, in ms. */
+const REFUSED_WAIT_MS = 60_000;
+
+export interface FlusherOptions extends Omit<ReplayOptions, "connection"> {
+	readonly transport: Transport;
+	readonly mode: ShareMode;
+}
+
+/**
+ * Keeps one connection to the share server while there is work, and flushes every session that is due over it.
+ *
+ *     idle -> connecting <-> waiting (due time in the outbox)
+ *                 |  ^
+ *                 v  | connection lost
+ *              flushing -> idle
+ */
+export class Flusher {
+	readonly #options: FlusherOptions;
+	readonly #news = new Signal();
+	/** Sessions being flushed. */
+	readonly #active = new Map<string, Promise<void>>();
+	#connection: Connection | undefined;
+
+	constructor(options: FlusherOptions) {
+		this.#options = options;
+	}
+
+	/** There may be new work, or a due time was moved up. */
+	wake(): void {
+		this.#news.notify();
+	}
+
+	/** Runs until `signal` is aborted; then ends calls under way. Rejects only with what the local disk threw. */
+	async run(signal: AbortSignal): Promise<void> {
+		const { outbox } = this.#options;
+		const stop = () => this.#connection?.close();
+		signal.addEventListener("abort", stop);
+		try {
+			while (!signal.aborted) {
+				if (this.work().length === 0) await this.#news.wait(signal);
+				else await this.#serve(signal);
+			}
+		} finally {
+			signal.removeEventListener("abort", stop);
+			this.#connection?.close();
+			await Promise.allSettled(this.#active.values());
+			outbox.recover();
+		}
+	}
+
+	/** True when nothing is left that can be sent: what remains is parked. */
+	idle(): boolean {
+		return this.#active.size === 0 && this.work().length === 0;
+	}
+
+	work(): { session_id: string; next_retry_at: number }[] {
+		return sendable(this.#options.outbox, this.#options.mode);
+	}
+
+	/** Connects, and flushes until the connection ends or nothing is left to do for a while. */
+	async #serve(signal: AbortSignal): Promise<void> {
+		const { outbox, clock, log } = this.#options;
+		const connection = await this.#connect(signal);
+		if (connection === undefined) return;
+		this.#connection = connection;
+		const connectedAt = clock.now();
+		const replay = new Replay({ ...this.#options, connection });
+		const over = AbortSignal.any([signal, connection.closed]);
+		over.addEventListener("abort", () => this.#news.notify(), { once: true });
+		try {
+			while (!over.aborted) {
+				const now = clock.now();
+				const isOld = connection.kind === "http-batch" && now - connectedAt > HTTP_AGE_MS_MAX;
+				if (isOld && this.#active.size === 0) return;
+				const waiting = this.work().filter((row) => !this.#active.has(row.session_id));
+				const due = waiting.filter((row) => isDue(row.next_retry_at, now, SESSION_BACKOFF));
+				for (const { session_id } of due.slice(0, SESSIONS_AT_ONCE - this.#active.size))
+					this.#start(replay, session_id, over);
+				const next = waiting.find((row) => !due.includes(row));
+				await this.#news.wait(
+					over,
+					next && this.#active.size < SESSIONS_AT_ONCE ? next.next_retry_at - now : undefined,
+					clock,
+				);
+			}
+		} finally {
+			connection.close();
+			await Promise.allSettled(this.#active.values());
+			this.#connection = undefined;
+			if (!signal.aborted) {
+				log.info({ transport: connection.kind, reason: messageOf(connection.closed.reason) }, "connection ended");
+				const refused = outbox.agent()?.server_state === "refused";
+				outbox.say({ server_state: refused ? "refused" : "unknown", transport: null }, clock.now());
+			}
+		}
+	}
+
+	#start(replay: Replay, sessionId: string, signal: AbortSignal): void {
+		const { outbox, clock, log } = this.#options;
+		const flush = replay
+			.flush(sessionId, signal)
+			.then((end) => {
+				if (end !== "refused") return;
+				const until = clock.now() + REFUSED_WAIT_MS;
+				const last_error = "the server does not accept this agent's key";
+				outbox.say({ server_state: "refused", next_connect_at: until, last_error }, clock.now());
+				log.error({ next_connect_at: until }, `${last_error}; check the key file`);
+				this.#connection?.close();
+			})
+			.catch((error: unknown) => {
+				// The local disk would not take it. The op is still where it was; try again when it may have room.
+				log.error({ session: sessionId, err: messageOf(error) }, "the outbox could not be written");
+				return clock.sleep(DISK_WAIT_MS, signal);
+			})
+			.finally(() => {
+				this.#active.delete(sessionId);
+				this.#news.notify();
+			});
+		this.#active.set(sessionId, flush);
+	}
+
+	/** A connection, or undefined when aborted. Waits out what is due first; never gives up. */
+	async #connect(signal: AbortSignal): Promise<Connection | undefined> {
+		const { outbox, transport, clock, random, log } = this.#options;
+		await this.#untilDue(signal);
+		if (signal.aborted) return undefined;
+		try {
+			const connection = await pRetry(() => transport.connect(signal), {
+				retries: Number.POSITIVE_INFINITY,
+				// The wait is ours, since its due time must survive a restart.
+				minTimeout: 0,
+				signal,
+				onFailedAttempt: async ({ error }) => {
+					if (signal.aborted) return;
+					const attempts = (outbox.agent()?.connect_attempts ?? 0) + 1;
+					const next_connect_at = clock.now() + fullJitter(attempts, CONNECT_BACKOFF, random);
+					const said = { server_state: "unreachable", connect_attempts: attempts, next_connect_at } as const;
+					outbox.say({ ...said, transport: null, last_error: error.message }, clock.now());
+					log.warn({ attempts, next_connect_at, err: error.message }, "the share server is not reachable");
+					await this.#untilDue(signal);
+				},
+			});
+			const said = { server_state: "connected", connect_attempts: 0, next_connect_at: 0, last_error: null } as const;
+			outbox.say({ ...said, transport: connection.kind }, clock.now());
+			log.info({ transport: connection.kind }, "connected");
+			return connection;
+		} catch (error) {
+			if (signal.aborted) return undefined;
+			throw error;
+		}
+	}
+
+	async #untilDue(signal: AbortSignal): Promise<void> {
+		const { outbox, clock } = this.#options;
+		for (;;) {
+			const due = outbox.agent()?.next_connect_at ?? 0;
+			const now = clock.now();
+			if (isDue(due, now, CONNECT_BACKOFF) || signal.aborted) return;
+			await this.#news.wait(signal, due - now, clock);
+		}
+	}
+}
+
+/** Sessions that have something to send and may be sent, soonest due first. */
+export function sendable(outbox: Outbox, mode: ShareMode): { session_id: string; next_retry_at: number }[] {
+	return outbox.work().filter((row) => mode === "auto" || row.wanted !== "auto" || row.shared);
+}
+
+/** Due, or due so much later than any wait that is ever asked for that the clock must have been set back. */
+function isDue(at: number, now: number, backoff: Backoff): boolean {
+	return at <= now || at - now > 2 * backoff.capMs;
+}

@@ -1,0 +1,51 @@
+import type { Clock } from "../model/clock.ts";
+import type { Logger } from "../model/logger.ts";
+import { startShareServer } from "../server/node.ts";
+import { capnwebTransport } from "../transport/capnweb.ts";
+import type { Transport } from "../transport/transport.ts";
+import type { ShareServer } from "./replay.ts";
+
+/** The share server that an agent works with, and how to reach it. */
+export interface ServerLink {
+	readonly server: ShareServer;
+	/** Base url, for people. */
+	readonly url: string;
+	readonly transport: Transport;
+	/** Stops what was started for it. */
+	close(): Promise<void>;
+}
+
+/** What grants of the embedded server are filed under: its port may change, its shares do not. */
+const EMBEDDED = "embedded";
+
+export interface EmbeddedOptions {
+	readonly databasePath: string;
+	readonly key: string;
+	readonly port: number;
+	readonly clock: Clock;
+	readonly log: Logger;
+}
+
+/** Starts a share server in this process, on loopback. Throws OutboxError port_taken and what its database says. */
+export async function embeddedLink(options: EmbeddedOptions): Promise<ServerLink> {
+	const { databasePath, key, port, clock, log } = options;
+	const host = await startShareServer({ databasePath, serverKeys: [key], port, logger: log, clock });
+	return {
+		server: { id: EMBEDDED, key: () => key },
+		url: host.url,
+		transport: capnwebTransport({ url: host.url, clock }),
+		close: () => host.close(),
+	};
+}
+
+/** Another machine's server, or one of this machine that was started by itself. */
+export function remoteLink(options: { url: string; key: () => string; clock: Clock }): ServerLink {
+	const { url, key, clock } = options;
+	return { server: { id: url, key }, url, transport: capnwebTransport({ url, clock }), close: async () => undefined };
+}
+
+/** The embedded server of an agent that runs: its grants are filed under the same name. */
+export function runningEmbeddedLink(options: { url: string; key: string; clock: Clock }): ServerLink {
+	const { url, key, clock } = options;
+	return { ...remoteLink({ url, key: () => key, clock }), server: { id: EMBEDDED, key: () => key } };
+}

@@ -1,0 +1,58 @@
+import { digestOf } from "../model/json.ts";
+import type { RedeemedShare } from "../transport/transport.ts";
+import { type EntityState, EVENTLESS } from "./compare.ts";
+
+/** How a share differs from what it should be, by entity keys. */
+export interface Difference {
+	/** How many entities were compared. */
+	readonly compared: number;
+	/** In OpenCode, not on the share. */
+	readonly missing: readonly string[];
+	/** On both, with another content. */
+	readonly different: readonly string[];
+	/** On the share only. */
+	readonly extra: readonly string[];
+}
+
+/**
+ * What a share must hold: key to digest.
+ *
+ * @param truth OpenCode's entities; undefined when it has forgotten the session, then what was captured is all there is.
+ * @param captured digests as last captured: the measure for what only OpenCode's API tells.
+ */
+export function expectedDigests(
+	truth: readonly EntityState[] | undefined,
+	captured: ReadonlyMap<string, string>,
+): Map<string, string> {
+	if (truth === undefined) return new Map(captured);
+	const expected = new Map([...captured].filter(([key]) => EVENTLESS.has(key)));
+	// An empty list that was never captured says nothing, and is not sent.
+	for (const { key, payload } of truth) if (payload !== "[]" || captured.has(key)) expected.set(key, digestOf(payload));
+	return expected;
+}
+
+export function differenceOf(expected: ReadonlyMap<string, string>, actual: ReadonlyMap<string, string>): Difference {
+	const keys = [...expected.keys()];
+	return {
+		compared: new Set([...keys, ...actual.keys()]).size,
+		missing: keys.filter((key) => !actual.has(key)),
+		different: keys.filter((key) => actual.has(key) && actual.get(key) !== expected.get(key)),
+		extra: [...actual.keys()].filter((key) => !expected.has(key)),
+	};
+}
+
+export function isClean({ missing, different, extra }: Difference): boolean {
+	return missing.length + different.length + extra.length === 0;
+}
+
+/** All digests of a share, page by page: key to digest. Throws when the pages do not advance. */
+export async function shareDigests(share: RedeemedShare): Promise<Map<string, string>> {
+	const digests = new Map<string, string>();
+	for (let after: string | undefined; ; ) {
+		const page = await share.entityDigests(after);
+		for (const { key, digest } of page.entities) digests.set(key, digest);
+		if (page.next === null) return digests;
+		if (after !== undefined && page.next <= after) throw new Error("the server's digest pages do not advance");
+		after = page.next;
+	}
+}

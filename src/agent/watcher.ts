@@ -1,0 +1,127 @@
+import type { Clock } from "../model/clock.ts";
+import { asOutboxError } from "../model/errors.ts";
+import type { Logger } from "../model/logger.ts";
+import type { Outbox } from "../outbox/outbox.ts";
+import type { Source } from "../source/source.ts";
+import type { Capture } from "./capture.ts";
+import { Signal } from "./signal.ts";
+
+/** After a failed pass: a full disk or a locked database does not mend within a poll, in ms. */
+const TROUBLE_WAIT_MS = 5000;
+/** How often acknowledged ops are looked through for what may go, in ms. */
+const RETENTION_EVERY_MS = 60_000;
+
+export interface WatcherOptions {
+	readonly outbox: Outbox;
+	readonly capture: Capture;
+	/** Opens OpenCode's database; called again after trouble. Throws no_source while there is none. */
+	readonly openSource: () => Promise<Source>;
+	/** How long nothing is looked at without a doorbell, in ms. */
+	readonly pollMs: number;
+	/** Called when there may be work for the flusher. */
+	readonly onNews: () => void;
+	readonly clock: Clock;
+	readonly log: Logger;
+}
+
+/** Keeps the outbox level with OpenCode: looks when a doorbell rings, and every `pollMs` in case none does (G1). */
+export class Watcher {
+	readonly #options: WatcherOptions;
+	readonly #doorbell = new Signal();
+	#source: Source | undefined;
+	#pass: Promise<void> = Promise.resolve();
+	#due = true;
+	#trouble = "";
+	#seenVersion = -1;
+	#retainedAt = 0;
+
+	constructor(options: WatcherOptions) {
+		this.#options = options;
+	}
+
+	/** Something may have changed: look now. */
+	ring(): void {
+		this.#due = true;
+		this.#doorbell.notify();
+	}
+
+	/** The open source, for looking at OpenCode's present state; undefined while there is none. */
+	get source(): Source | undefined {
+		return this.#source;
+	}
+
+	/** Runs until `signal` is aborted. Trouble is reported and outwaited; OpenCode keeps the events meanwhile. */
+	async run(signal: AbortSignal): Promise<void> {
+		const { clock, pollMs } = this.#options;
+		while (!signal.aborted) {
+			const waitMs = await this.#look(signal).then(
+				() => pollMs,
+				(error: unknown) => this.#report(error),
+			);
+			await this.#doorbell.wait(signal, waitMs, clock);
+		}
+		this.close();
+	}
+
+	/** Captures all there is now, whether or not anything seems new. Throws what stands in the way. */
+	async pass(signal: AbortSignal): Promise<void> {
+		this.#due = true;
+		await this.#look(signal);
+	}
+
+	close(): void {
+		this.#source?.close();
+		this.#source = undefined;
+	}
+
+	/** One pass at a time, in the order they were asked for. */
+	#look(signal: AbortSignal): Promise<void> {
+		const next = this.#pass.then(() => this.#lookNow(signal));
+		this.#pass = next.catch(() => undefined);
+		return next;
+	}
+
+	async #lookNow(signal: AbortSignal): Promise<void> {
+		const { outbox, capture, openSource, onNews, clock } = this.#options;
+		const version = outbox.version();
+		// Another process appended, or asked for something (share, unshare, flush).
+		const asked = version !== this.#seenVersion;
+		this.#seenVersion = version;
+		this.#source ??= await openSource();
+		if (this.#due || asked || this.#source.changed()) {
+			this.#due = false;
+			await capture.pass(this.#source, signal);
+		}
+		if (this.#trouble !== "") this.#options.log.info({}, "capture goes on");
+		this.#trouble = "";
+		outbox.say({ state: "running" }, clock.now());
+		onNews();
+		if (clock.now() - this.#retainedAt >= RETENTION_EVERY_MS) {
+			this.#retainedAt = clock.now();
+			outbox.retain(clock.now());
+		}
+	}
+
+	/** Says what is wrong, once, and returns how long to wait before looking again. */
+	#report(thrown: unknown): number {
+		const { outbox, clock, log, pollMs } = this.#options;
+		const error = asOutboxError(thrown);
+		this.#due = true;
+		this.close();
+		if (error.message !== this.#trouble) {
+			this.#trouble = error.message;
+			const facts = { code: error.code, err: error.message, hint: error.hint };
+			if (error.code === "no_source") log.info(facts, "waiting for OpenCode's database");
+			else log.error(facts, "capture is stopped");
+			try {
+				outbox.say(
+					{ state: error.code === "no_source" ? "waiting" : "running", last_error: error.message },
+					clock.now(),
+				);
+			} catch {
+				// The disk that holds the outbox is the trouble; it was logged.
+			}
+		}
+		return error.code === "no_source" ? Math.max(pollMs, 1000) : TROUBLE_WAIT_MS;
+	}
+}

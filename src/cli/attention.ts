@@ -1,0 +1,60 @@
+import type { SessionReport } from "../outbox/report.ts";
+import type { Status } from "./status-facts.ts";
+import { count } from "./terminal.ts";
+
+/** Something that goes on only when a person acts (G6). */
+export interface Attention {
+	/** Null for what concerns the agent as a whole. */
+	readonly session_id: string | null;
+	/** What is the matter, with the facts. */
+	readonly what: string;
+	/** What to do next. */
+	readonly next: string;
+}
+
+/** Everything that waits for a person, the agent's own first. What mends itself (retries, a silent server) is not in it. */
+export function attentionTo(status: Omit<Status, "attention">): Attention[] {
+	const { agent, server, outbox, sessions } = status;
+	const list: Attention[] = [];
+	const add = (session_id: string | null, what: string, next: string) => void list.push({ session_id, what, next });
+	const pending = count(outbox.pending, "op");
+	if (agent.state === "dead")
+		add(null, `The agent was killed; ${pending} pending.`, "Start it again: `opencode-outbox run`. Nothing is lost.");
+	if (agent.state === "stopped" && outbox.pending > 0) {
+		const next = "`opencode-outbox run` starts it; `opencode-outbox flush` sends what is there once.";
+		add(null, `The agent is stopped; ${pending} pending.`, next);
+	}
+	if (server.state === "refused") {
+		const what = `The share server ${server.url ?? ""} does not accept the server key.`;
+		add(null, what, "Put the right key into the server key file. It is read again at the next attempt.");
+	}
+	for (const session of sessions) {
+		const { session_id: id, dead } = session;
+		if (session.state === "parked") {
+			const why = session.last_error === null ? "" : `: ${session.last_error}`;
+			add(id, `It is parked (${session.parked_code})${why}`, afterParking(session));
+		}
+		if (dead > 0) {
+			const next = `\`opencode-outbox dead list --session ${id}\`, then \`dead revive\` or \`dead discard\`.`;
+			add(id, `${count(dead, "dead letter")}: set aside, while the session goes on.`, next);
+		}
+		if (session.source_state === "vanished" && session.wanted !== "never") {
+			const why = session.source_note === null ? "" : ` (${session.source_note})`;
+			const next = `Nothing, if OpenCode gets it back. \`opencode-outbox unshare ${id}\` takes the share back.`;
+			add(
+				id,
+				`OpenCode does not show it any more, and nothing proves that it was deleted${why}. Its share is kept.`,
+				next,
+			);
+		}
+	}
+	return list;
+}
+
+function afterParking({ session_id: id, parked_code, url }: SessionReport): string {
+	const anew = `\`opencode-outbox unshare ${id}\`, then \`opencode-outbox share ${id}\`, makes a new share.`;
+	if (parked_code === "other_server") return `Run the agent with the server that has the share (${url}). Or: ${anew}`;
+	if (parked_code === "invalid_request")
+		return "Upgrade opencode-outbox here or on the server, then restart the agent.";
+	return `Its ops are kept. ${anew}`;
+}

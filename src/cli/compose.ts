@@ -1,0 +1,55 @@
+import type { AgentOptions, OpencodeLink } from "../agent/agent.ts";
+import { embeddedLink, remoteLink, type ServerLink } from "../agent/server-link.ts";
+import { systemClock } from "../model/clock.ts";
+import type { Logger } from "../model/logger.ts";
+import { DatabaseSource } from "../source/database.ts";
+import { findOpencodeDatabase } from "../source/discovery.ts";
+import { ServerExtras } from "../source/extras.ts";
+import { FileDoorbell } from "../source/file-doorbell.ts";
+import { serverAddress } from "../source/http.ts";
+import { OpencodeServer } from "../source/server.ts";
+import { pathsIn } from "./paths.ts";
+import { ensureServerKey, readServerKey } from "./server-key.ts";
+import { remoteServer, type Settings } from "./settings.ts";
+
+/** An agent's parts, as the settings ask for them. Opens nothing yet. */
+export function agentOptions(settings: Settings, log: Logger): AgentOptions {
+	const paths = pathsIn(settings.dataDir);
+	return {
+		outboxPath: paths.outbox,
+		lockPath: paths.lock,
+		openSource: (identity) => openSource(settings, identity),
+		opencodeDb: findOpencodeDatabase(process.env, settings.opencodeDb).path,
+		opencode: settings.opencodeUrl === undefined ? undefined : opencodeLink(settings.opencodeUrl),
+		fileDoorbell: new FileDoorbell(paths.doorbell),
+		link: () => openLink(settings, log),
+		mode: settings.share,
+		pollMs: settings.pollMs,
+		clock: systemClock,
+		random: Math.random,
+		log,
+	};
+}
+
+/** OpenCode's database, looked for anew at every call. Throws no_source while there is none. */
+export function openSource(settings: Settings, identity?: string): Promise<DatabaseSource> {
+	return DatabaseSource.open(findOpencodeDatabase(process.env, settings.opencodeDb), { identity });
+}
+
+/** The share server that is set, or one of our own on `port`. */
+export async function openLink(settings: Settings, log: Logger, port: number = settings.port): Promise<ServerLink> {
+	const remote = remoteServer(settings);
+	if (remote) {
+		// Read once now, so that a wrong file is told at the start; then for every use, so that a mended one is seen.
+		readServerKey(remote.keyFile);
+		return remoteLink({ url: remote.url, key: () => readServerKey(remote.keyFile), clock: systemClock });
+	}
+	const paths = pathsIn(settings.dataDir);
+	const key = ensureServerKey(paths.serverKey);
+	return embeddedLink({ databasePath: paths.serverDatabase, key, port, clock: systemClock, log });
+}
+
+function opencodeLink(url: string): OpencodeLink {
+	const address = serverAddress(url, process.env);
+	return { url: address.url.href, doorbell: new OpencodeServer(address), extras: new ServerExtras(address) };
+}

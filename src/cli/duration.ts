@@ -1,0 +1,35 @@
+import { z } from "zod";
+import { OutboxError } from "../model/errors.ts";
+
+const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
+const FORM = /^(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h)$/;
+
+export const DURATION_FORM = `a duration with its unit, like "500ms", "30s", "2m" or "1h"`;
+
+/**
+ * A duration as people write it, in ms; undefined when it is none.
+ *
+ * A number without a unit is none: half the world reads it as seconds, the other half as milliseconds.
+ */
+export function parseDuration(text: string): number | undefined {
+	const [, amount, unit] = FORM.exec(text.trim()) ?? [];
+	if (amount === undefined || unit === undefined) return undefined;
+	return Math.round(Number(amount) * UNIT_MS[unit as keyof typeof UNIT_MS]);
+}
+
+/** zod's form of `parseDuration`, within bounds in ms. */
+export function durationSchema(minMs: number, maxMs: number) {
+	return z.string().transform((text, context) => {
+		const ms = parseDuration(text);
+		if (ms !== undefined && ms >= minMs && ms <= maxMs) return ms;
+		context.addIssue({ code: "custom", message: "no duration within the bounds" });
+		return z.NEVER;
+	});
+}
+
+/** The value of a flag that is a duration and no setting, in ms. Throws OutboxError usage. */
+export function durationFlag(flag: string, text: string): number {
+	const ms = parseDuration(text);
+	if (ms === undefined) throw new OutboxError("usage", `--${flag} ${text}: expected ${DURATION_FORM}.`);
+	return ms;
+}

@@ -1,0 +1,89 @@
+import { Agent } from "../agent/agent.ts";
+import { Capture } from "../agent/capture.ts";
+import { sendable } from "../agent/flusher.ts";
+import { systemClock } from "../model/clock.ts";
+import { OutboxError } from "../model/errors.ts";
+import type { Logger } from "../model/logger.ts";
+import { type Outbox, openOutbox } from "../outbox/outbox.ts";
+import { agentOptions, openSource } from "./compose.ts";
+import { pathsIn } from "./paths.ts";
+import type { Settings } from "./settings.ts";
+
+/** How often a command looks whether a running agent has done what it was asked for, in ms. */
+const LOOK_MS = 50;
+
+/** The outbox with somebody who flushes it: the agent that runs, or one for the time of this command. */
+export interface Host {
+	readonly outbox: Outbox;
+	/** True when the flushing is another process's. */
+	readonly beside: boolean;
+	/** Captures what OpenCode has now. Throws no_source and what else stands in the way. */
+	capture(signal: AbortSignal): Promise<void>;
+	/**
+	 * Waits until `claim` holds; false when `signal` was aborted first.
+	 *
+	 * @throws OutboxError denied when the server does not let this agent in: waiting will not mend that.
+	 */
+	until(claim: () => boolean, signal: AbortSignal): Promise<boolean>;
+	/** True when nothing is left that can be sent; parked sessions and dead letters wait for a person. */
+	idle(): boolean;
+}
+
+/** Runs `body` with a host and leaves everything as it was before, but for what was sent. */
+export async function withHost<T>(settings: Settings, log: Logger, body: (host: Host) => Promise<T>): Promise<T> {
+	const agent = await startUnlessOwned(settings, log);
+	if (agent) {
+		try {
+			const { outbox } = agent;
+			const capture = (signal: AbortSignal) => agent.capture(signal);
+			return await body({ outbox, beside: false, capture, until: untilOn(outbox), idle: () => agent.idle() });
+		} finally {
+			await agent.stop();
+		}
+	}
+	const outbox = await openOutbox(pathsIn(settings.dataDir).outbox);
+	try {
+		// The agent sees the change of its database and goes to work at once, whatever it was waiting for.
+		outbox.hurry();
+		outbox.say({ next_connect_at: 0 }, systemClock.now());
+		const capture = new Capture({ outbox, mode: settings.share, clock: systemClock, log });
+		return await body({
+			outbox,
+			beside: true,
+			capture: async (signal) => {
+				const source = await openSource(settings, outbox.agent()?.opencode_identity ?? undefined);
+				try {
+					await capture.pass(source, signal);
+				} finally {
+					source.close();
+				}
+			},
+			until: untilOn(outbox),
+			idle: () => sendable(outbox, settings.share).length === 0,
+		});
+	} finally {
+		outbox.close();
+	}
+}
+
+async function startUnlessOwned(settings: Settings, log: Logger): Promise<Agent | undefined> {
+	try {
+		return await Agent.start(agentOptions(settings, log));
+	} catch (error) {
+		if (error instanceof OutboxError && error.code === "owned") return undefined;
+		throw error;
+	}
+}
+
+function untilOn(outbox: Outbox) {
+	return async (claim: () => boolean, signal: AbortSignal): Promise<boolean> => {
+		while (!claim()) {
+			if (signal.aborted) return false;
+			const agent = outbox.agent();
+			if (agent?.server_state === "refused")
+				throw new OutboxError("denied", `The share server ${agent.server_url ?? ""} does not accept the server key.`);
+			await systemClock.sleep(LOOK_MS, signal);
+		}
+		return true;
+	};
+}

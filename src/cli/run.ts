@@ -1,0 +1,112 @@
+import { defineCommand } from "citty";
+import { Agent } from "../agent/agent.ts";
+import { systemClock } from "../model/clock.ts";
+import { OutboxError } from "../model/errors.ts";
+import { agentOptions } from "./compose.ts";
+import { createLogger } from "./logger.ts";
+import { resolveSettings, settingsArgs } from "./settings.ts";
+import { teach } from "./teach.ts";
+
+/** How long the first SIGTERM lets the agent drain, in ms. Container runtimes kill after 10 s at the earliest. */
+const DRAIN_MS = 8000;
+/** How often a standby looks whether the lock is free, in ms: below what anybody notices, and cheap. */
+const STANDBY_MS = 50;
+
+const run = defineCommand({
+	meta: {
+		name: "run",
+		description: "Run the agent: record every change of every session and replay it to the share server.",
+	},
+	args: {
+		...settingsArgs(
+			"data-dir",
+			"opencode-db",
+			"opencode-url",
+			"server",
+			"server-key-file",
+			"share",
+			"port",
+			"poll",
+			"log-level",
+		),
+		standby: {
+			type: "boolean",
+			description: "When another agent has this outbox, wait and take over when it is gone.",
+		},
+		json: {
+			type: "boolean",
+			description: "Print one JSON line on stdout when running: {pid, data_dir, server_url, opencode_db}.",
+		},
+	},
+	async run({ args }) {
+		const settings = resolveSettings(args);
+		const log = createLogger({ level: settings.logLevel });
+		const stop = new AbortController();
+		const now = new AbortController();
+		const onSignal = () => (stop.signal.aborted ? now.abort() : stop.abort());
+		for (const name of ["SIGTERM", "SIGINT"] as const) process.on(name, onSignal);
+
+		const options = agentOptions(settings, log);
+		const agent = await startOrStandBy(options, args.standby === true, stop.signal);
+		if (agent === undefined) return;
+		if (args.json) {
+			const { pid } = process;
+			const facts = { pid, data_dir: settings.dataDir, server_url: agent.link.url, opencode_db: options.opencodeDb };
+			process.stdout.write(`${JSON.stringify(facts)}\n`);
+		}
+		log.info({ server: agent.link.url, opencode: options.opencodeDb, share: settings.share }, "the agent runs");
+		await aborted(stop.signal);
+		log.info({ within_ms: DRAIN_MS }, "draining; a second signal stops at once");
+		const drained = await agent.drain(AbortSignal.any([now.signal, AbortSignal.timeout(DRAIN_MS)]));
+		if (!drained) log.warn({}, "stopped before everything was sent; the rest is in the outbox");
+		await agent.stop();
+		log.info({ drained }, "the agent has stopped");
+	},
+});
+
+export const command = teach(run, {
+	when: "Keep it running beside OpenCode: on a laptop as a service, in a pod as a sidecar, in CI in the background. It waits for OpenCode's database when there is none yet. The first SIGTERM or SIGINT drains for up to 8 s, the second stops at once; what was not sent stays in the outbox for the next start.",
+	examples: [
+		{ line: "opencode-outbox run", does: "Shares every session on a server of its own, on http://127.0.0.1:4590." },
+		{
+			line: "opencode-outbox run --server https://share.example.org --server-key-file ~/.config/opencode-outbox/key",
+			does: "Replays to a server elsewhere.",
+		},
+		{
+			line: "opencode-outbox run --opencode-url http://127.0.0.1:4096",
+			does: "Is woken by a running `opencode serve`, and captures diffs and models too.",
+		},
+	],
+	exits: {
+		0: "stopped by a signal",
+		65: "the outbox or OpenCode's database is damaged or foreign",
+		69: "the port is taken",
+		73: "the data directory cannot be written",
+		75: "another agent has this outbox (see --standby)",
+	},
+});
+
+async function startOrStandBy(
+	options: Parameters<typeof Agent.start>[0],
+	standby: boolean,
+	signal: AbortSignal,
+): Promise<Agent | undefined> {
+	for (let told = false; !signal.aborted; ) {
+		try {
+			return await Agent.start(options);
+		} catch (error) {
+			if (!standby || !(error instanceof OutboxError) || error.code !== "owned") throw error;
+			if (!told) options.log.info({}, `${error.message} Standing by to take over.`);
+			told = true;
+			await systemClock.sleep(STANDBY_MS, signal);
+		}
+	}
+	return undefined;
+}
+
+function aborted(signal: AbortSignal): Promise<void> {
+	return new Promise((resolve) => {
+		if (signal.aborted) resolve();
+		else signal.addEventListener("abort", () => resolve(), { once: true });
+	});
+}

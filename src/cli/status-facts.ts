@@ -1,0 +1,91 @@
+import type { AgentState, ServerState } from "../outbox/agent-row.ts";
+import type { Report, SessionReport } from "../outbox/report.ts";
+import { type Attention, attentionTo } from "./attention.ts";
+
+/**
+ * What `status --json` prints. Its members are an interface: they may grow, not change. Instants are epoch ms.
+ *
+ * Whether the agent lives is told by its lock alone. `dead`: its lock is free, but it never said that it stops.
+ */
+export interface Status {
+	readonly version: string;
+	readonly data_dir: string;
+	readonly agent: {
+		/** Null while no agent runs. */
+		readonly pid: number | null;
+		readonly state: AgentState | "dead";
+		readonly since: number | null;
+		readonly last_error: string | null;
+	};
+	readonly opencode: { readonly db: string | null; readonly url: string | null; readonly connected: boolean };
+	readonly server: {
+		readonly url: string | null;
+		readonly transport: string | null;
+		readonly state: ServerState;
+		/** Failed attempts to connect in a row, and when the next is due. */
+		readonly connect_attempts: number;
+		readonly next_connect_at: number | null;
+	};
+	readonly outbox: {
+		readonly pending: number;
+		readonly sealed: number;
+		readonly in_flight: number;
+		readonly dead: number;
+		readonly bytes: number;
+		readonly oldest_pending_age_ms: number | null;
+	};
+	/** Latest first: by what is pending, then by what was acknowledged. */
+	readonly sessions: readonly SessionReport[];
+	/** What waits for a person; the exit code is 1 when there is any. */
+	readonly attention: readonly Attention[];
+}
+
+/** Derives what `status` tells from what the outbox says, whether the agent's lock is held, and the time. Pure. */
+export function statusOf(
+	report: Report,
+	facts: { readonly isLocked: boolean; readonly now: number; readonly version: string; readonly dataDir: string },
+): Status {
+	const { isLocked, now, version, dataDir } = facts;
+	const { agent, totals } = report;
+	const { oldest_pending_at, ...counts } = totals;
+	const state = agentState(agent?.state, isLocked);
+	// A row that says "stopped" under a held lock is the last agent's: the next one has not spoken yet.
+	const isItsRow = isLocked && agent?.state !== "stopped";
+	const status = {
+		version,
+		data_dir: dataDir,
+		agent: {
+			pid: isItsRow ? (agent?.pid ?? null) : null,
+			state,
+			since: agent?.since ?? null,
+			last_error: agent?.last_error ?? null,
+		},
+		opencode: {
+			db: agent?.opencode_db ?? null,
+			url: agent?.opencode_url ?? null,
+			connected: isItsRow && (agent?.opencode_connected ?? false),
+		},
+		server: {
+			url: agent?.server_url ?? null,
+			transport: isItsRow ? (agent?.transport ?? null) : null,
+			state: isItsRow ? (agent?.server_state ?? "unknown") : "unknown",
+			connect_attempts: agent?.connect_attempts ?? 0,
+			next_connect_at: agent?.next_connect_at || null,
+		},
+		outbox: {
+			...counts,
+			oldest_pending_age_ms: oldest_pending_at === null ? null : Math.max(0, now - oldest_pending_at),
+		},
+		sessions: [...report.sessions].sort((a, b) => latest(b) - latest(a)),
+	};
+	return { ...status, attention: attentionTo(status) };
+}
+
+function agentState(said: AgentState | undefined, isLocked: boolean): AgentState | "dead" {
+	if (isLocked) return said === undefined || said === "stopped" ? "starting" : said;
+	return said === undefined || said === "stopped" ? "stopped" : "dead";
+}
+
+function latest(session: SessionReport): number {
+	return Math.max(session.oldest_pending_at ?? 0, session.last_acked_at ?? 0);
+}

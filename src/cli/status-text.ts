@@ -1,0 +1,97 @@
+import type { SessionReport } from "../outbox/report.ts";
+import type { Status } from "./status-facts.ts";
+import { age, brief, bytes, count, type Paint, printable, table } from "./terminal.ts";
+
+/** Sessions that need nobody, shown without `--all`. */
+export const SESSIONS_SHOWN = 20;
+const TITLE_CHARACTERS = 40;
+
+/** `status` for people: the oldest pending age first, then who works, what needs a person, and the rest. */
+export function statusText(status: Status, now: number, all: boolean, paint: Paint): string {
+	const needy = new Set(status.attention.map((item) => item.session_id));
+	const isRetrying = (session: SessionReport) => session.state === "retrying" && !needy.has(session.session_id);
+	const retrying = status.sessions.filter(isRetrying);
+	const rest = status.sessions.filter((session) => !needy.has(session.session_id) && !isRetrying(session));
+	const shown = all ? rest : rest.slice(0, SESSIONS_SHOWN);
+	const hidden = rest.length - shown.length;
+	return [
+		headline(status, paint),
+		table(facts(status, now).map(([label, text]) => [paint("dim", label), text])),
+		section("Needs you", attention(status, paint), paint),
+		section("Retrying by itself", retrying.map((session) => retryText(session, now)).join("\n"), paint),
+		section(
+			"Sessions",
+			table(
+				shown.map((session) => sessionRow(session, now)),
+				"  ",
+			),
+			paint,
+		),
+		hidden > 0 ? `  … and ${hidden} more: --all shows them.\n` : "",
+	]
+		.filter((part) => part !== "")
+		.map((part) => (part.endsWith("\n") ? part : `${part}\n`))
+		.join("");
+}
+
+function headline({ outbox }: Status, paint: Paint): string {
+	const { oldest_pending_age_ms: oldest, pending } = outbox;
+	if (oldest === null) return paint("bold", "Nothing is pending.");
+	return paint("bold", `Oldest pending change: ${age(oldest)} (${count(pending, "op")}, ${bytes(outbox.bytes)})`);
+}
+
+function facts({ agent, server, opencode, outbox }: Status, now: number): [string, string][] {
+	const since = agent.since === null ? "" : ` for ${age(now - agent.since)}`;
+	const who = agent.pid === null ? agent.state : `${agent.state}${since} (pid ${agent.pid})`;
+	const problem = agent.last_error === null || agent.state === "stopped" ? "" : `; ${brief(agent.last_error, 200)}`;
+	const next = server.next_connect_at === null ? "" : `, next attempt ${due(server.next_connect_at, now)}`;
+	const failed = server.state === "unreachable" ? ` after ${count(server.connect_attempts, "attempt")}${next}` : "";
+	const way = server.transport === null ? "" : ` over ${server.transport}`;
+	const doorbell =
+		opencode.url === null ? "" : `, ${opencode.connected ? "connected to" : "not connected to"} ${opencode.url}`;
+	return [
+		["Agent", `${who}${problem}`],
+		["Server", server.url === null ? "none yet" : printable(`${server.url}: ${server.state}${way}${failed}`)],
+		["OpenCode", opencode.db === null ? "none yet" : printable(`${opencode.db}${doorbell}`)],
+		[
+			"Outbox",
+			`${outbox.pending} pending (${outbox.sealed} sealed, ${outbox.in_flight} in flight), ${outbox.dead} dead`,
+		],
+	];
+}
+
+function attention({ attention, sessions }: Status, paint: Paint): string {
+	const titles = new Map(sessions.map((session) => [session.session_id, session.title]));
+	return attention
+		.map(({ session_id: id, what, next }) => {
+			const whose = id === null ? "" : `${printable(id)} ${quoted(titles.get(id) ?? "")}: `;
+			return `  ${paint("yellow", `${whose}${brief(what, 500)}`)}\n    ${printable(next)}`;
+		})
+		.join("\n");
+}
+
+function retryText(session: SessionReport, now: number): string {
+	const { session_id: id, title, attempts, next_retry_at, last_error, pending } = session;
+	const next = next_retry_at === null ? "now" : due(next_retry_at, now);
+	const tried = `${count(pending, "op")}, ${count(attempts, "attempt")}, next ${next}`;
+	return `  ${printable(id)} ${quoted(title)}: ${tried}; ${brief(last_error ?? "", 200)}`;
+}
+
+function sessionRow(session: SessionReport, now: number): string[] {
+	const { session_id: id, title, state, pending, cursor, last_acked_at, url } = session;
+	const progress = pending > 0 ? `${pending} of ${cursor + pending} pending` : `${count(cursor, "op")}`;
+	const acked = last_acked_at === null ? "" : `${age(now - last_acked_at)} ago`;
+	return [printable(id), quoted(title), state, progress, acked, printable(url ?? "")];
+}
+
+function quoted(title: string): string {
+	return `"${brief(title, TITLE_CHARACTERS)}"`;
+}
+
+function due(at: number, now: number): string {
+	return at <= now ? "now" : `in ${age(at - now)}`;
+}
+
+function section(title: string, text: string, paint: Paint): string {
+	return text === "" ? "" : `\n${paint("bold", title)}\n${text}\n`;
+}

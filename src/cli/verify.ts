@@ -1,0 +1,170 @@
+import { defineCommand } from "citty";
+import { runningEmbeddedLink, type ServerLink } from "../agent/server-link.ts";
+import { type Difference, differenceOf, expectedDigests, isClean, shareDigests } from "../agent/verify.ts";
+import { systemClock } from "../model/clock.ts";
+import { messageOf, OutboxError } from "../model/errors.ts";
+import { acquireLock } from "../outbox/lock.ts";
+import { type Outbox, openOutbox } from "../outbox/outbox.ts";
+import { type Change, isPoison, type Source } from "../source/source.ts";
+import type { Connection } from "../transport/transport.ts";
+import { openLink, openSource } from "./compose.ts";
+import { durationFlag } from "./duration.ts";
+import { createLogger } from "./logger.ts";
+import { pathsIn } from "./paths.ts";
+import { readServerKey } from "./server-key.ts";
+import { resolveQuietly, type Settings, settingsArgs } from "./settings.ts";
+import { teach } from "./teach.ts";
+import { printable } from "./terminal.ts";
+
+/** Between two looks at a share that a running agent is still filling, in ms. */
+const LOOK_MS = 250;
+
+interface SessionVerdict extends Difference {
+	readonly session_id: string;
+	readonly clean: boolean;
+	/** What else is to be known: parts that cannot be read, a forgotten session, why it could not be compared. */
+	readonly note: string | null;
+}
+
+const verify = defineCommand({
+	meta: { name: "verify", description: "Compare shares with OpenCode, entity by entity, and name every difference." },
+	args: {
+		session: { type: "positional", required: false, description: "Session ids; all shared ones unless given." },
+		...settingsArgs("data-dir", "opencode-db", "server", "server-key-file", "port", "log-level"),
+		timeout: {
+			type: "string",
+			valueHint: "DURATION",
+			default: "10s",
+			description: "How long a running agent is given to bring a share up to date.",
+		},
+		json: {
+			type: "boolean",
+			description: "Print {clean, sessions: [{session_id, clean, compared, missing, different, extra, note}]}.",
+		},
+	},
+	async run({ args }) {
+		const settings = resolveQuietly(args);
+		const deadline = systemClock.now() + durationFlag("timeout", args.timeout);
+		const verdicts = await withParts(settings, async ({ outbox, source, connection, beside }) => {
+			const asked = args._.length > 0 ? args._ : outbox.shared();
+			const all: SessionVerdict[] = [];
+			for (const sessionId of asked) {
+				let verdict = await compare(outbox, source, connection, sessionId);
+				while (!verdict.clean && beside && systemClock.now() < deadline) {
+					await systemClock.sleep(LOOK_MS);
+					verdict = await compare(outbox, source, connection, sessionId);
+				}
+				all.push(verdict);
+			}
+			return all;
+		});
+		const clean = verdicts.every((verdict) => verdict.clean);
+		if (args.json) process.stdout.write(`${JSON.stringify({ clean, sessions: verdicts })}\n`);
+		else process.stdout.write(verdicts.length === 0 ? "Nothing is shared yet.\n" : verdicts.map(text).join(""));
+		return clean ? 0 : 1;
+	},
+});
+
+export const command = teach(verify, {
+	when: "To prove that a share is what OpenCode has: digests of every session, message, part, todo list and diff are compared. Changes nothing on either side. A difference right after a turn may only mean that the agent is not done yet.",
+	examples: [
+		{ line: "opencode-outbox verify", does: "Compares every shared session." },
+		{ line: "opencode-outbox verify --json ses_1f4a", does: "One session, for machines." },
+	],
+	exits: {
+		0: "no difference",
+		1: "differences, each named",
+		66: "there is no OpenCode database here",
+		69: "the share server cannot be reached",
+	},
+	repeats: true,
+});
+
+interface Parts {
+	readonly outbox: Outbox;
+	readonly source: Source;
+	readonly connection: Connection;
+	/** True when an agent runs that may still bring a share up to date. */
+	readonly beside: boolean;
+}
+
+/** Opens both sides for the time of `body`: without an agent, the embedded server is started for as long. */
+async function withParts<T>(settings: Settings, body: (parts: Parts) => Promise<T>): Promise<T> {
+	const paths = pathsIn(settings.dataDir);
+	const log = createLogger({ level: settings.logLevel });
+	const source = await openSource(settings);
+	const lock = await acquireLock(paths.lock);
+	const beside = !("release" in lock);
+	try {
+		const outbox = await openOutbox(paths.outbox);
+		try {
+			const link = beside ? runningLink(settings, outbox) : undefined;
+			const { transport, close } = link ?? (await openLink(settings, log, 0));
+			try {
+				const connection = await transport.connect(AbortSignal.timeout(30_000));
+				try {
+					return await body({ outbox, source, connection, beside });
+				} finally {
+					connection.close();
+				}
+			} finally {
+				await close();
+			}
+		} finally {
+			outbox.close();
+		}
+	} finally {
+		if ("release" in lock) lock.release();
+		source.close();
+	}
+}
+
+/** The embedded server of the agent that runs; undefined when the settings name another server. */
+function runningLink(settings: Settings, outbox: Outbox): ServerLink | undefined {
+	const url = outbox.agent()?.server_url;
+	if (settings.server !== undefined || url == null) return undefined;
+	const key = readServerKey(pathsIn(settings.dataDir).serverKey);
+	return runningEmbeddedLink({ url, key, clock: systemClock });
+}
+
+async function compare(
+	outbox: Outbox,
+	source: Source,
+	connection: Connection,
+	sessionId: string,
+): Promise<SessionVerdict> {
+	const nothing = { compared: 0, missing: [], different: [], extra: [] };
+	const grant = outbox.share(sessionId);
+	if (grant?.share_id == null || grant.secret == null) {
+		const note = "it is not shared";
+		return { session_id: sessionId, clean: false, ...nothing, note };
+	}
+	try {
+		const share = await connection.redeem(grant.share_id, grant.secret);
+		const actual = await shareDigests(share);
+		// OpenCode is looked at after the share, so that a share that is merely behind never looks like one ahead.
+		const snapshot = source.snapshot(sessionId);
+		const unreadable = snapshot?.entities.filter(isPoison).map((entity) => entity.key) ?? [];
+		const truth = snapshot?.entities.filter((entity): entity is Change => !isPoison(entity));
+		const difference = differenceOf(expectedDigests(truth, outbox.capturedDigests(sessionId)), actual);
+		const note = !snapshot
+			? "OpenCode does not have it any more; compared with what was captured"
+			: unreadable.length > 0
+				? `not readable in OpenCode: ${unreadable.join(", ")}`
+				: null;
+		return { session_id: sessionId, clean: isClean(difference), ...difference, note };
+	} catch (error) {
+		if (error instanceof OutboxError) throw error;
+		return { session_id: sessionId, clean: false, ...nothing, note: `it could not be compared: ${messageOf(error)}` };
+	}
+}
+
+function text(verdict: SessionVerdict): string {
+	const { session_id, clean, compared, missing, different, extra, note } = verdict;
+	const lines = [`${session_id}  ${clean ? "equal" : "DIFFERENT"}, ${compared} compared`];
+	if (note !== null) lines.push(`  ${printable(note)}`);
+	for (const key of missing) lines.push(`  missing on the share: ${printable(key)}`);
+	for (const key of different) lines.push(`  different: ${printable(key)}`);
+	for (const key of extra) lines.push(`  only on the share: ${printable(key)}`);
+	return `${lines.join("\n")}\n`;
+}

@@ -1,0 +1,171 @@
+import { mkdtempSync, rmSync } from "node:fs";
+import { tmpdir } from "node:os";
+import { join } from "node:path";
+import { onTestFinished } from "vitest";
+import type { EntityState } from "../../src/agent/compare.ts";
+import { Flusher } from "../../src/agent/flusher.ts";
+import { systemClock } from "../../src/model/clock.ts";
+import { digestOf } from "../../src/model/json.ts";
+import type { Logger } from "../../src/model/logger.ts";
+import type { OpIntent } from "../../src/model/op.ts";
+import { type Outbox, openOutbox } from "../../src/outbox/outbox.ts";
+import { type ShareServer, startShareServer } from "../../src/server/node.ts";
+import { capnwebTransport } from "../../src/transport/capnweb.ts";
+import type { Timing } from "../../src/transport/timing.ts";
+import type { RedeemedShare } from "../../src/transport/transport.ts";
+import { type FaultProxy, startProxy } from "../fixture/proxy.ts";
+
+export const SERVER_KEY = "server-key-of-the-tests-0123456789abcdef";
+
+export interface LogLine {
+	readonly level: string;
+	readonly message: string;
+	readonly facts: Record<string, unknown>;
+}
+
+/** A real server behind a fault proxy, and an outbox whose flusher a test starts and stops. */
+export interface Lab {
+	readonly dir: string;
+	readonly outbox: Outbox;
+	readonly proxy: FaultProxy;
+	readonly log: LogLine[];
+	/** What OpenCode would have, for comparisons; unknown sessions are undefined. */
+	readonly truth: Map<string, EntityState[]>;
+	/** Captures messages with the given texts as the next events of a session. */
+	capture(sessionId: string, texts: readonly string[]): void;
+	append(sessionId: string, items: readonly OpIntent[]): void;
+	start(): void;
+	stop(): Promise<void>;
+	/** Resolves when nothing is left that can be sent. */
+	drained(): Promise<void>;
+	until(claim: () => boolean): Promise<void>;
+	reopen(): Promise<void>;
+	stopServer(): Promise<void>;
+	startServer(databasePath?: string): Promise<void>;
+	/** A capability of the session's share, straight to the server. */
+	redeem(sessionId: string): Promise<RedeemedShare>;
+	/** The share's digests by key, straight from the server. */
+	digests(sessionId: string): Promise<Map<string, string>>;
+}
+
+/** Makes a lab that cleans up after the test. */
+export async function openLab(options: { timing?: Partial<Timing>; port?: number } = {}): Promise<Lab> {
+	const dir = mkdtempSync(join(tmpdir(), "outbox-lab-"));
+	const log: LogLine[] = [];
+	const write = (level: string) => (facts: object, message: string) =>
+		void log.push({ level, message, facts: facts as Record<string, unknown> });
+	const logger: Logger = { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") };
+	const truth = new Map<string, EntityState[]>();
+	const seqs = new Map<string, number>();
+	const start = (databasePath = join(dir, "share.db"), port = 0) =>
+		startShareServer({ databasePath, serverKeys: [SERVER_KEY], port, logger, clock: systemClock });
+	let server: ShareServer | undefined = await start();
+	const proxy = await startProxy({ targetPort: server.port });
+	let outbox = await openOutbox(join(dir, "outbox.db"));
+	let running: { flusher: Flusher; stop: AbortController; done: Promise<void> } | undefined;
+
+	const lab: Lab = {
+		dir,
+		proxy,
+		log,
+		truth,
+		get outbox() {
+			return outbox;
+		},
+		capture(sessionId, texts) {
+			const from = seqs.get(sessionId) ?? 0;
+			lab.append(
+				sessionId,
+				texts.map((text, n) => ({
+					op_id: `evt_${sessionId}_${from + n}`,
+					type: "message",
+					key: `message/msg_${from + n}`,
+					payload: JSON.stringify({ id: `msg_${from + n}`, text }),
+				})),
+			);
+		},
+		append(sessionId, items) {
+			const before = seqs.get(sessionId) ?? 0;
+			const to = before + items.length;
+			const mark = (seq: number) => (seq === 0 ? null : { seq: seq - 1, event_id: `mark_${seq - 1}` });
+			const facts = { parent_id: null, title: "a session", directory: "/project" };
+			const input = { session_id: sessionId, facts, from: mark(before), to: mark(to), items };
+			const result = outbox.append(input, Date.now());
+			if (result.outcome !== "appended") throw new Error("the watermark moved");
+			seqs.set(sessionId, to);
+			running?.flusher.wake();
+		},
+		start() {
+			const stop = new AbortController();
+			const transport = capnwebTransport({ url: proxy.url, clock: systemClock, timing: options.timing ?? {} });
+			const flusher = new Flusher({
+				...{ outbox, transport, mode: "auto", clock: systemClock, random: () => 0.01, log: logger, owner: "lab" },
+				server: { id: "lab", key: () => SERVER_KEY },
+				truth: (sessionId) => {
+					const entities = truth.get(sessionId);
+					return entities && { entities, watermark: outbox.session(sessionId)?.watermark ?? null };
+				},
+			});
+			running = { flusher, stop, done: flusher.run(stop.signal) };
+		},
+		async stop() {
+			running?.stop.abort();
+			await running?.done;
+			running = undefined;
+		},
+		drained: () => lab.until(() => running?.flusher.idle() ?? false),
+		async until(claim) {
+			const end = Date.now() + 15_000;
+			while (!claim()) {
+				if (Date.now() > end)
+					throw new Error(`it did not come true: ${claim}\n${JSON.stringify(log.slice(-10), null, 1)}`);
+				await systemClock.sleep(2);
+			}
+		},
+		async reopen() {
+			await lab.stop();
+			outbox.close();
+			outbox = await openOutbox(join(dir, "outbox.db"));
+			outbox.recover();
+		},
+		async stopServer() {
+			await server?.close(0);
+			server = undefined;
+		},
+		async startServer(databasePath) {
+			server = await start(databasePath);
+			proxy.retarget(server.port);
+		},
+		async redeem(sessionId) {
+			const share = outbox.share(sessionId);
+			if (!share?.share_id || !share.secret || !server) throw new Error("there is no share to redeem");
+			const transport = capnwebTransport({ url: server.url, clock: systemClock });
+			const connection = await transport.connect(new AbortController().signal);
+			onTestFinished(() => connection.close());
+			return connection.redeem(share.share_id, share.secret);
+		},
+		async digests(sessionId) {
+			const handle = await lab.redeem(sessionId);
+			const digests = new Map<string, string>();
+			for (let after: string | undefined; ; ) {
+				const page = await handle.entityDigests(after);
+				for (const { key, digest } of page.entities) digests.set(key, digest);
+				if (page.next === null) return digests;
+				after = page.next;
+			}
+		},
+	};
+	onTestFinished(async () => {
+		await lab.stop();
+		await proxy.close();
+		await lab.stopServer();
+		outbox.close();
+		rmSync(dir, { recursive: true, force: true });
+	});
+	return lab;
+}
+
+/** What `capture` puts on the share, for comparison with `digests`. */
+export function messageDigests(texts: readonly string[]): Map<string, string> {
+	return new Map(texts.map((text, n) => [`message/msg_${n}`, digestOf(JSON.stringify({ id: `msg_${n}`, text }))]));
+}
