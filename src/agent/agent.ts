@@ -92,7 +92,7 @@ export class Agent {
 		const capture = new Capture({ outbox, mode, clock, log });
 		this.#watcher = new Watcher({
 			...{ outbox, capture, pollMs, clock, log },
-			openSource: () => this.#openSource(),
+			openSource: () => options.openSource(outbox.agent()?.opencode_identity ?? undefined),
 			onNews: () => this.#onNews(),
 		});
 		this.#flusher = new Flusher({
@@ -163,12 +163,6 @@ export class Agent {
 				await clock.sleep(RESTART_WAIT_MS, signal);
 			}
 		}
-	}
-
-	async #openSource(): Promise<Source> {
-		const source = await this.#options.openSource(this.outbox.agent()?.opencode_identity ?? undefined);
-		this.outbox.say({ opencode_identity: source.identity }, this.#options.clock.now());
-		return source;
 	}
 
 	#onNews(): void {

@@ -39,6 +39,8 @@ export function compare(
 	for (const { type, key, payload } of removals)
 		if (share.has(key) && !present.has(key)) fresh.push({ op_id: newId(), type, key, payload });
 	for (const { type, key, payload } of truth) {
+		// An empty list that nobody has says nothing.
+		if (payload === "[]" && !share.has(key)) continue;
 		const digest = digestOf(payload);
 		if (share.get(key) === digest) same.set(key, digest);
 		else fresh.push({ op_id: newId(), type, key, payload });

@@ -193,6 +193,10 @@ export class Replay {
 				if ("error" in answer) throw failureOf("use", answer.error);
 				const verdict = verdictOf(flight.batch, answer.ack);
 				if (verdict === undefined) throw new Failure("use", "unknown", "the ack's cursor lies before its own ops");
+				// A cursor beyond all that was sealed here is another writer's doing, and it may have overtaken us by more than
+				// the server's ledger remembers: then even "duplicate" proves nothing. Nothing is acked on its word.
+				if (answer.ack.cursor > (outbox.session(sessionId)?.sealed_cursor ?? 0))
+					throw new Failure("use", "cursor_conflict", "another writer has appended to this share");
 				outbox.ack(sessionId, verdict.cursor, clock.now());
 				if (verdict.rejected) {
 					await Promise.all(flights.map((other) => other.answer));

@@ -91,14 +91,17 @@ export class Watcher {
 		if (this.#due || asked || this.#source.changed()) {
 			this.#due = false;
 			await capture.pass(this.#source, signal);
+			// Only now: a database that replaced another must not be believed about what it lacks before it was read whole.
+			if (!signal.aborted) outbox.say({ opencode_identity: this.#source.identity }, clock.now());
 		}
 		if (this.#trouble !== "") this.#options.log.info({}, "capture goes on");
 		this.#trouble = "";
 		outbox.say({ state: "running" }, clock.now());
 		onNews();
 		if (clock.now() - this.#retainedAt >= RETENTION_EVERY_MS) {
-			this.#retainedAt = clock.now();
-			outbox.retain(clock.now());
+			// A step at a time, so that a large backlog never holds up capture.
+			const { more } = outbox.retain(clock.now());
+			this.#retainedAt = more ? 0 : clock.now();
 		}
 	}
 

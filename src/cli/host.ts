@@ -45,7 +45,7 @@ export async function withHost<T>(settings: Settings, log: Logger, body: (host: 
 	try {
 		// The agent sees the change of its database and goes to work at once, whatever it was waiting for.
 		outbox.hurry();
-		outbox.say({ next_connect_at: 0 }, systemClock.now());
+		outbox.say({ next_connect_at: 0, server_state: "unknown" }, systemClock.now());
 		const capture = new Capture({ outbox, mode: settings.share, clock: systemClock, log });
 		return await body({
 			outbox,

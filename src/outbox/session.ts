@@ -83,9 +83,11 @@ export function sessionVerbs(sqlite: Sqlite) {
 		/** Where each session's capture stands. */
 		captured: () =>
 			new Map(
-				captured
-					.all()
-					.map((row) => [row.session_id, { watermark: watermarkOf(row), deleted: row.source_state === "deleted" }]),
+				captured.all().map((row) => {
+					const { session_id, source_state } = row;
+					const gone = { deleted: source_state === "deleted", vanished: source_state === "vanished" };
+					return [session_id, { watermark: watermarkOf(row), ...gone }];
+				}),
 			),
 		wanted: () => new Map(wanted.all().map((row) => [row.session_id, row.wanted])),
 		/** Records what a person asks for; un-parks, since asking again is acting. */

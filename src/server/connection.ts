@@ -43,14 +43,10 @@ export class Connection {
 			throw busy(`One connection takes ${this.#watchersMax} subscriptions.`);
 	}
 
-	/** The watcher ends with the connection, at the latest. */
+	/** Counts a watcher until it ends. */
 	add(watcher: Watcher): void {
 		this.#watchers.add(watcher);
 		void watcher.done.then(() => this.#watchers.delete(watcher));
-	}
-
-	end(): void {
-		for (const watcher of this.#watchers) watcher.cancel();
 	}
 }
 

@@ -154,7 +154,7 @@ class WatchSubscription extends RpcTarget implements Subscription {
 		await this.#watcher.done;
 	}
 
-	/** The client let go of its subscription, or is gone. */
+	/** The client let go of its subscription, or its connection has ended: capnweb then disposes what it exported. */
 	[Symbol.dispose](): void {
 		this.#watcher.cancel();
 	}

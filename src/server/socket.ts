@@ -57,10 +57,9 @@ export class Sockets {
 
 	#serve(peer: WebSocket): void {
 		const { redactor } = this.#context;
-		const connection = new Connection("socket", redactor);
 		// ws has the parts of the DOM's WebSocket that capnweb uses, but not its type.
 		const transport = new WebSocketTransport(peer as unknown as globalThis.WebSocket);
-		const session = new RpcSession(transport, new Api(this.#context, connection), {
+		const session = new RpcSession(transport, new Api(this.#context, new Connection("socket", redactor)), {
 			// capnweb prepares a last word for a peer that has left, too; nobody gets it.
 			onSendError: (error) => (peer.readyState === peer.OPEN ? redactor.sent(error) : error),
 			limits: RPC_LIMITS,
@@ -68,7 +67,6 @@ export class Sockets {
 		let messages = 0;
 		this.#answering.add(peer);
 		peer.on("pong", () => this.#answering.add(peer));
-		peer.on("close", () => connection.end());
 		peer.on("message", () => {
 			if (++messages % MESSAGES_PER_LOOK !== 0) return;
 			const { imports, exports } = session.getStats();

@@ -1,4 +1,5 @@
 import { existsSync } from "node:fs";
+import { OutboxError } from "../model/errors.ts";
 import { sameWatermark, type Watermark } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { isBusy } from "../sqlite/errors.ts";
@@ -77,6 +78,7 @@ export class DatabaseSource implements Source {
 		this.#dataVersion = undefined;
 		const version = this.#attempt((tables) => tables.dataVersion());
 		const swept = this.#attempt((tables) => this.#sweep(tables, captured, wanted));
+		// Locked: nothing new this time, and `changed` stays true.
 		if (version === undefined || swept === undefined) return;
 		for (const session of swept.sessions) {
 			if (signal.aborted) return;
@@ -108,7 +110,11 @@ export class DatabaseSource implements Source {
 		return this.#attempt((tables) => tables.dataVersion()) !== this.#dataVersion;
 	}
 
-	/** @throws OutboxError io when OpenCode's lock does not come in time; corrupt, unknown_schema. */
+	/**
+	 * Of the file that the last `read` looked into.
+	 *
+	 * @throws OutboxError io when OpenCode's lock does not come in time; corrupt, unknown_schema.
+	 */
 	snapshot(sessionId: string): Snapshot | undefined {
 		return this.#now((tables) => readSnapshot(tables, sessionId, null, "asked for"));
 	}
@@ -207,19 +213,18 @@ export class DatabaseSource implements Source {
 	/** Runs one short read transaction; undefined when OpenCode's lock did not come in time. */
 	#attempt<T>(body: (tables: Tables) => T): T | undefined {
 		try {
-			return this.#now(body);
+			return this.#sqlite.transaction(() => body(this.#tables), "deferred");
 		} catch (error) {
 			if (isBusy(error)) return undefined;
-			throw error;
+			throw sourceError(error, this.path);
 		}
 	}
 
+	/** The same for those who cannot come again by themselves. */
 	#now<T>(body: (tables: Tables) => T): T {
-		try {
-			return this.#sqlite.transaction(() => body(this.#tables), "deferred");
-		} catch (error) {
-			throw sourceError(error, this.path);
-		}
+		const answer = this.#attempt((tables) => ({ value: body(tables) }));
+		if (answer === undefined) throw new OutboxError("io", `OpenCode's database ${this.path} is locked; try again.`);
+		return answer.value;
 	}
 
 	async #reopenWhenReplaced(): Promise<void> {

@@ -349,3 +349,51 @@ test("a wrong server key stops all sessions, visibly, and loses nothing", async 
 	await lab.stop();
 	await scripted.close();
 });
+
+test("a second writer on the share is noticed, and the session is compared on top of what it wrote", async () => {
+	const lab = await openLab();
+	lab.capture("ses_1", ["mine"]);
+	lab.start();
+	await lab.drained();
+	const { redemption, appendOps } = await lab.redeem("ses_1").then((handle) => ({
+		redemption: handle.redemption,
+		appendOps: handle.appendOps.bind(handle),
+	}));
+	const theirs = { batch_id: "theirs", seq: 0, expected_cursor: 1, capability_epoch: redemption.capability_epoch };
+	await appendOps({
+		batch_id: "theirs",
+		ops: [{ ...theirs, op_id: "evt_theirs", type: "message", key: "message/theirs", payload: "{}" }],
+		source_watermark: null,
+	});
+	lab.truth.set("ses_1", [
+		...["mine", "mine too"].map((text, n) => ({
+			type: "message" as const,
+			key: `message/msg_${n}`,
+			payload: JSON.stringify({ id: `msg_${n}`, text }),
+		})),
+		{ type: "todo", key: "todo", payload: "[]" },
+	]);
+	lab.capture("ses_1", ["mine too"]);
+	await lab.drained();
+	const expected = messageDigests(["mine", "mine too"]).set("message/theirs", digestOf("{}"));
+	expect(await lab.digests("ses_1")).toEqual(expected);
+	expect(lab.log.filter((line) => line.message.startsWith("comparing"))).toHaveLength(1);
+});
+
+test("an ack whose cursor lies beyond all that was sealed here acknowledges nothing", async () => {
+	const scripted = await startScriptedServer();
+	const lab = await openLab();
+	scripted.script.appendOps = (batch) => ({
+		cursor: 9999,
+		applied: [],
+		duplicates: batch.ops.map((op) => op.op_id),
+		rejected: [],
+	});
+	lab.proxy.retarget(scripted.port);
+	lab.capture("ses_1", ["overtaken"]);
+	lab.start();
+	await lab.until(() => (lab.outbox.session("ses_1")?.attempts ?? 0) >= 2);
+	expect(lab.outbox.session("ses_1")).toMatchObject({ acked_cursor: 0, pending: 1 });
+	await lab.stop();
+	await scripted.close();
+});
