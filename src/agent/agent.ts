@@ -39,6 +39,8 @@ export interface AgentOptions {
 	readonly link: () => Promise<ServerLink>;
 	readonly mode: ShareMode;
 	readonly pollMs: number;
+	/** A person waits: what earlier failures put off is tried at once. */
+	readonly hurry?: boolean;
 	readonly clock: Clock;
 	readonly random: Random;
 	readonly log: Logger;
@@ -93,7 +95,8 @@ export class Agent {
 		this.#watcher = new Watcher({
 			...{ outbox, capture, pollMs, clock, log },
 			openSource: () => options.openSource(outbox.agent()?.opencode_identity ?? undefined),
-			onNews: () => this.#onNews(),
+			isConnected: () => opencode?.doorbell.connected ?? false,
+			onNews: () => this.#flusher.wake(),
 		});
 		this.#flusher = new Flusher({
 			...{ outbox, mode, clock, random, log, transport: link.transport, server: link.server, owner: randomUUID() },
@@ -102,6 +105,10 @@ export class Agent {
 		outbox.recover();
 		outbox.unpark("other_server");
 		const now = clock.now();
+		if (options.hurry) outbox.hurry();
+		// Who starts an agent that was not let in has probably mended the key.
+		const isDue = options.hurry || outbox.agent()?.server_state === "refused";
+		if (isDue) outbox.say({ next_connect_at: 0 }, now);
 		const looksAt = { opencode_db: options.opencodeDb, opencode_url: opencode?.url ?? null };
 		outbox.say({ pid: process.pid, state: "starting", since: now, ...looksAt }, now);
 		outbox.say({ server_url: link.url, server_state: "unknown", transport: null, opencode_connected: false }, now);
@@ -163,12 +170,6 @@ export class Agent {
 				await clock.sleep(RESTART_WAIT_MS, signal);
 			}
 		}
-	}
-
-	#onNews(): void {
-		const { opencode, clock } = this.#options;
-		this.outbox.say({ opencode_connected: opencode?.doorbell.connected ?? false }, clock.now());
-		this.#flusher.wake();
 	}
 
 	/** Looks when OpenCode rings; what only its API tells is asked for once a turn or an undo has ended. */

@@ -10,6 +10,8 @@ import { Signal } from "./signal.ts";
 
 /** Sessions flushed at once over one connection. More gains nothing: the server has one writer. */
 const SESSIONS_AT_ONCE = 8;
+/** How long a list of due sessions is worked through before it is looked up again, in ms. */
+const LOOK_MS = 100;
 /** Between attempts to connect: half a second at first, a minute at most, so that a dead server costs next to nothing. */
 const CONNECT_BACKOFF: Backoff = { baseMs: 500, capMs: 60_000 };
 /** How long HTTP batches are used before the WebSocket, which is cheaper, is tried again, in ms. */
@@ -85,21 +87,29 @@ export class Flusher {
 		const replay = new Replay({ ...this.#options, connection });
 		const over = AbortSignal.any([signal, connection.closed]);
 		over.addEventListener("abort", () => this.#news.notify(), { once: true });
+		// Looking costs O(sessions): while many are due, once for all of them.
+		let queue: string[] = [];
+		let nextAt: number | undefined;
+		let lookedAt = Number.NEGATIVE_INFINITY;
 		try {
 			while (!over.aborted) {
 				const now = clock.now();
 				const isOld = connection.kind === "http-batch" && now - connectedAt > HTTP_AGE_MS_MAX;
 				if (isOld && this.#active.size === 0) return;
-				const waiting = this.work().filter((row) => !this.#active.has(row.session_id));
-				const due = waiting.filter((row) => isDue(row.next_retry_at, now, SESSION_BACKOFF));
-				for (const { session_id } of due.slice(0, SESSIONS_AT_ONCE - this.#active.size))
-					this.#start(replay, session_id, over);
-				const next = waiting.find((row) => !due.includes(row));
-				await this.#news.wait(
-					over,
-					next && this.#active.size < SESSIONS_AT_ONCE ? next.next_retry_at - now : undefined,
-					clock,
-				);
+				if (queue.length === 0 || now - lookedAt >= LOOK_MS) {
+					const waiting = this.work().filter((row) => !this.#active.has(row.session_id));
+					const isReady = (row: { next_retry_at: number }) => isDue(row.next_retry_at, now, SESSION_BACKOFF);
+					queue = waiting.filter(isReady).map((row) => row.session_id);
+					nextAt = waiting.find((row) => !isReady(row))?.next_retry_at;
+					lookedAt = now;
+				}
+				while (this.#active.size < SESSIONS_AT_ONCE) {
+					const sessionId = queue.shift();
+					if (sessionId === undefined) break;
+					if (!this.#active.has(sessionId)) this.#start(replay, sessionId, over);
+				}
+				const isFull = this.#active.size === SESSIONS_AT_ONCE;
+				await this.#news.wait(over, nextAt === undefined || isFull ? undefined : nextAt - now, clock);
 			}
 		} finally {
 			connection.close();

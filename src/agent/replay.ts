@@ -7,11 +7,11 @@ import type { Watermark } from "../model/op.ts";
 import type { ShareRow } from "../outbox/grant.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import type { ReservedBatch } from "../outbox/reserve.ts";
-import type { AppendBatch, OpAck } from "../protocol/schema.ts";
 import type { Connection, RedeemedShare } from "../transport/transport.ts";
 import { compare, type EntityState, EVENTLESS } from "./compare.ts";
 import { decide, type Outcome } from "./decide.ts";
 import { attempt, Failure, failureOf } from "./failure.ts";
+import { type Flight, launch } from "./flight.ts";
 import { reconcile } from "./reconcile.ts";
 import { verdictOf } from "./verdict.ts";
 import { shareDigests } from "./verify.ts";
@@ -175,7 +175,7 @@ export class Replay {
 
 	/** Sends until nothing is left ("done"), or until positions have changed and the share must be redeemed anew. */
 	async #send(sessionId: string, handle: RedeemedShare, signal: AbortSignal): Promise<"done" | "redeem"> {
-		const { outbox, connection, clock } = this.#options;
+		const { outbox, connection, clock, log } = this.#options;
 		const flights: Flight[] = [];
 		let leasedAt = clock.now();
 		try {
@@ -184,8 +184,7 @@ export class Replay {
 				while (!signal.aborted && flights.length < WINDOW[connection.kind] && bytes() < WINDOW_BYTES) {
 					const reserved = this.#next(sessionId, handle);
 					if (reserved === undefined) break;
-					const batch = wireBatch(reserved, handle.redemption.capability_epoch);
-					flights.push({ batch, bytes: reserved.bytes, answer: settled(handle.appendOps(batch)) });
+					flights.push(launch(reserved, handle));
 				}
 				const flight = flights.shift();
 				if (flight === undefined) return "done";
@@ -197,7 +196,9 @@ export class Replay {
 				// the server's ledger remembers: then even "duplicate" proves nothing. Nothing is acked on its word.
 				if (answer.ack.cursor > (outbox.session(sessionId)?.sealed_cursor ?? 0))
 					throw new Failure("use", "cursor_conflict", "another writer has appended to this share");
-				outbox.ack(sessionId, verdict.cursor, clock.now());
+				const ops = outbox.ack(sessionId, verdict.cursor, clock.now());
+				const { batch_id } = flight.batch;
+				log.debug({ session: sessionId, batch: batch_id, ops, cursor: verdict.cursor }, "a batch was acknowledged");
 				if (verdict.rejected) {
 					await Promise.all(flights.map((other) => other.answer));
 					await this.#reject(sessionId, handle, verdict.rejected);
@@ -294,35 +295,8 @@ export class Replay {
 	readonly #newId = (): string => this.#ulid(this.#options.clock.now());
 }
 
-interface Flight {
-	readonly batch: AppendBatch;
-	readonly bytes: number;
-	readonly answer: Promise<{ ack: OpAck } | { error: unknown }>;
-}
-
 type Granted = ShareRow & { share_id: string; secret: string };
 
 function isGranted(share: ShareRow): share is Granted {
 	return share.share_id !== null && share.secret !== null;
-}
-
-/** A promise that never rejects, so that a flight nobody awaits yet is no unhandled rejection. */
-function settled(answer: Promise<OpAck>): Promise<{ ack: OpAck } | { error: unknown }> {
-	return answer.then(
-		(ack) => ({ ack }),
-		(error: unknown) => ({ error }),
-	);
-}
-
-function wireBatch(batch: ReservedBatch, capabilityEpoch: number): AppendBatch {
-	const { batch_id, first_position, source_watermark } = batch;
-	const ops = batch.ops.map(({ depends_on, ...op }, seq) => ({
-		...op,
-		batch_id,
-		seq,
-		expected_cursor: first_position + seq,
-		capability_epoch: capabilityEpoch,
-		...(depends_on === null ? {} : { depends_on }),
-	}));
-	return { batch_id, ops, source_watermark };
 }

@@ -8,6 +8,8 @@ import { Signal } from "./signal.ts";
 
 /** After a failed pass: a full disk or a locked database does not mend within a poll, in ms. */
 const TROUBLE_WAIT_MS = 5000;
+/** How soon another process that asks for something is heard, in ms, however seldom OpenCode is looked at. */
+const ASKED_MS = 500;
 /** How often acknowledged ops are looked through for what may go, in ms. */
 const RETENTION_EVERY_MS = 60_000;
 
@@ -18,6 +20,8 @@ export interface WatcherOptions {
 	readonly openSource: () => Promise<Source>;
 	/** How long nothing is looked at without a doorbell, in ms. */
 	readonly pollMs: number;
+	/** Whether OpenCode's own server is heard; for `status`. */
+	readonly isConnected: () => boolean;
 	/** Called when there may be work for the flusher. */
 	readonly onNews: () => void;
 	readonly clock: Clock;
@@ -31,6 +35,7 @@ export class Watcher {
 	#source: Source | undefined;
 	#pass: Promise<void> = Promise.resolve();
 	#due = true;
+	#rung = false;
 	#trouble = "";
 	#seenVersion = -1;
 	#retainedAt = 0;
@@ -42,6 +47,7 @@ export class Watcher {
 	/** Something may have changed: look now. */
 	ring(): void {
 		this.#due = true;
+		this.#rung = true;
 		this.#doorbell.notify();
 	}
 
@@ -52,15 +58,32 @@ export class Watcher {
 
 	/** Runs until `signal` is aborted. Trouble is reported and outwaited; OpenCode keeps the events meanwhile. */
 	async run(signal: AbortSignal): Promise<void> {
-		const { clock, pollMs } = this.#options;
+		const { pollMs } = this.#options;
 		while (!signal.aborted) {
+			this.#rung = false;
 			const waitMs = await this.#look(signal).then(
 				() => pollMs,
 				(error: unknown) => this.#report(error),
 			);
-			await this.#doorbell.wait(signal, waitMs, clock);
+			await this.#untilCalled(signal, waitMs);
 		}
 		this.close();
+	}
+
+	/** Waits for the doorbell, for another process that asks for something, or for `waitMs`. */
+	async #untilCalled(signal: AbortSignal, waitMs: number): Promise<void> {
+		for (let left = waitMs; left > 0 && !this.#rung && !this.#isAsked() && !signal.aborted; left -= ASKED_MS)
+			await this.#doorbell.wait(signal, Math.min(left, ASKED_MS), this.#options.clock);
+	}
+
+	/** True when another process has written to the outbox since the last look. */
+	#isAsked(): boolean {
+		try {
+			return this.#options.outbox.version() !== this.#seenVersion;
+		} catch {
+			// The next look will tell what is wrong.
+			return false;
+		}
 	}
 
 	/** Captures all there is now, whether or not anything seems new. Throws what stands in the way. */
@@ -87,17 +110,23 @@ export class Watcher {
 		// Another process appended, or asked for something (share, unshare, flush).
 		const asked = version !== this.#seenVersion;
 		this.#seenVersion = version;
+		// Even when OpenCode cannot be read: to unshare, and to send what is pending, takes no OpenCode.
+		if (asked) onNews();
 		this.#source ??= await openSource();
 		if (this.#due || asked || this.#source.changed()) {
 			this.#due = false;
 			await capture.pass(this.#source, signal);
+			onNews();
 			// Only now: a database that replaced another must not be believed about what it lacks before it was read whole.
 			if (!signal.aborted) outbox.say({ opencode_identity: this.#source.identity }, clock.now());
 		}
-		if (this.#trouble !== "") this.#options.log.info({}, "capture goes on");
+		if (this.#trouble !== "") {
+			this.#options.log.info({}, "capture goes on");
+			outbox.say({ last_error: null }, clock.now());
+		}
 		this.#trouble = "";
-		outbox.say({ state: "running" }, clock.now());
-		onNews();
+		outbox.say({ opencode_connected: this.#options.isConnected() }, clock.now());
+		if (outbox.agent()?.state !== "draining") outbox.say({ state: "running" }, clock.now());
 		if (clock.now() - this.#retainedAt >= RETENTION_EVERY_MS) {
 			// A step at a time, so that a large backlog never holds up capture.
 			const { more } = outbox.retain(clock.now());

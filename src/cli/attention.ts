@@ -19,7 +19,11 @@ export function attentionTo(status: Omit<Status, "attention">): Attention[] {
 	const add = (session_id: string | null, what: string, next: string) => void list.push({ session_id, what, next });
 	const pending = count(outbox.pending, "op");
 	if (agent.state === "dead")
-		add(null, `The agent was killed; ${pending} pending.`, "Start it again: `opencode-outbox run`. Nothing is lost.");
+		add(
+			null,
+			"The agent was killed.",
+			"Start it again: `opencode-outbox run`. It goes on where it was; nothing is lost.",
+		);
 	if (agent.state === "stopped" && outbox.pending > 0) {
 		const next = "`opencode-outbox run` starts it; `opencode-outbox flush` sends what is there once.";
 		add(null, `The agent is stopped; ${pending} pending.`, next);

@@ -8,7 +8,7 @@ import { createLogger } from "./logger.ts";
 import { pathsIn } from "./paths.ts";
 import { resolveQuietly, type Settings, settingsArgs } from "./settings.ts";
 import { teach } from "./teach.ts";
-import { bytes, count } from "./terminal.ts";
+import { bytes, count, jsonLine } from "./terminal.ts";
 
 /** How often progress is told on a terminal, in ms. */
 const PROGRESS_MS = 1000;
@@ -33,14 +33,16 @@ const flush = defineCommand({
 		const signal = AbortSignal.timeout(timeoutMs);
 		let failure: OutboxError | undefined;
 		const drained = await withHost(settings, log, async (host) => {
-			// What is pending already is sent whatever stands in the way of capturing more.
-			await host.capture(signal).catch((error: unknown) => {
+			const note = (error: unknown): false => {
 				if (!(error instanceof OutboxError)) throw error;
-				failure = error;
-			});
+				failure ??= error;
+				return false;
+			};
+			// What is pending already is sent whatever stands in the way of capturing more.
+			await host.capture(signal).catch(note);
 			const progress = setInterval(() => void tellProgress(settings), PROGRESS_MS);
 			try {
-				return await host.until(() => host.idle(), signal);
+				return await host.until(() => host.idle(), signal).catch(note);
 			} finally {
 				clearInterval(progress);
 			}
@@ -50,7 +52,7 @@ const flush = defineCommand({
 		const verdict = failure ?? verdictOn(drained, left, args.timeout);
 		if (args.json) {
 			const error = verdict && { code: verdict.code, message: verdict.message, hint: verdict.hint };
-			process.stdout.write(`${JSON.stringify({ drained, elapsed_ms, ...left, error: error ?? null })}\n`);
+			process.stdout.write(jsonLine({ drained, elapsed_ms, ...left, error: error ?? null }));
 			return verdict?.exitCode ?? 0;
 		}
 		if (verdict) throw verdict;

@@ -45,7 +45,8 @@ export async function withHost<T>(settings: Settings, log: Logger, body: (host: 
 	try {
 		// The agent sees the change of its database and goes to work at once, whatever it was waiting for.
 		outbox.hurry();
-		outbox.say({ next_connect_at: 0, server_state: "unknown" }, systemClock.now());
+		const wasRefused = outbox.agent()?.server_state === "refused";
+		outbox.say({ next_connect_at: 0, ...(wasRefused ? { server_state: "unknown" } : {}) }, systemClock.now());
 		const capture = new Capture({ outbox, mode: settings.share, clock: systemClock, log });
 		return await body({
 			outbox,
@@ -68,7 +69,7 @@ export async function withHost<T>(settings: Settings, log: Logger, body: (host: 
 
 async function startUnlessOwned(settings: Settings, log: Logger): Promise<Agent | undefined> {
 	try {
-		return await Agent.start(agentOptions(settings, log));
+		return await Agent.start({ ...agentOptions(settings, log), hurry: true });
 	} catch (error) {
 		if (error instanceof OutboxError && error.code === "owned") return undefined;
 		throw error;

@@ -6,6 +6,7 @@ import { agentOptions } from "./compose.ts";
 import { createLogger } from "./logger.ts";
 import { resolveSettings, settingsArgs } from "./settings.ts";
 import { teach } from "./teach.ts";
+import { jsonLine } from "./terminal.ts";
 
 /** How long the first SIGTERM lets the agent drain, in ms. Container runtimes kill after 10 s at the earliest. */
 const DRAIN_MS = 8000;
@@ -52,7 +53,7 @@ const run = defineCommand({
 		if (args.json) {
 			const { pid } = process;
 			const facts = { pid, data_dir: settings.dataDir, server_url: agent.link.url, opencode_db: options.opencodeDb };
-			process.stdout.write(`${JSON.stringify(facts)}\n`);
+			process.stdout.write(jsonLine(facts));
 		}
 		log.info({ server: agent.link.url, opencode: options.opencodeDb, share: settings.share }, "the agent runs");
 		await aborted(stop.signal);

@@ -6,7 +6,7 @@ import { createLogger } from "./logger.ts";
 import { requireSession } from "./session-arg.ts";
 import { resolveQuietly, settingsArgs } from "./settings.ts";
 import { teach } from "./teach.ts";
-import { count } from "./terminal.ts";
+import { count, jsonLine } from "./terminal.ts";
 
 const share = defineCommand({
 	meta: { name: "share", description: "Print a session's link, making its share if need be." },
@@ -81,7 +81,7 @@ function tell(host: Host, sessionId: string, json: boolean): number {
 		);
 	const pending = session?.pending ?? 0;
 	const { session_id, share_id, slug, url } = grant;
-	if (json) process.stdout.write(`${JSON.stringify({ session_id, share_id, slug, url, pending })}\n`);
+	if (json) process.stdout.write(jsonLine({ session_id, share_id, slug, url, pending }));
 	else process.stdout.write(`${url}\n`);
 	if (pending > 0) process.stderr.write(`${count(pending, "op")} still to be sent; the link shows what is there.\n`);
 	if (!beside && grant.server_url === "embedded" && !json)

@@ -34,16 +34,22 @@ export function statusText(status: Status, now: number, all: boolean, paint: Pai
 		.join("");
 }
 
-function headline({ outbox }: Status, paint: Paint): string {
+function headline({ agent, outbox }: Status, paint: Paint): string {
 	const { oldest_pending_age_ms: oldest, pending } = outbox;
-	if (oldest === null) return paint("bold", "Nothing is pending.");
+	if (oldest === null && agent.pid !== null) return paint("bold", "Nothing is pending.");
+	// Without an agent nobody has looked at OpenCode, so that nothing pending does not mean that all is there.
+	if (oldest === null)
+		return paint("bold", "Nothing captured is pending; what OpenCode did since is captured at the next start.");
 	return paint("bold", `Oldest pending change: ${age(oldest)} (${count(pending, "op")}, ${bytes(outbox.bytes)})`);
 }
 
 function facts({ agent, server, opencode, outbox }: Status, now: number): [string, string][] {
 	const since = agent.since === null ? "" : ` for ${age(now - agent.since)}`;
 	const who = agent.pid === null ? agent.state : `${agent.state}${since} (pid ${agent.pid})`;
-	const problem = agent.last_error === null || agent.state === "stopped" ? "" : `; ${brief(agent.last_error, 200)}`;
+	const problem =
+		agent.last_error === null || agent.state === "stopped" || server.state === "unreachable"
+			? ""
+			: `; ${brief(agent.last_error, 200)}`;
 	const next = server.next_connect_at === null ? "" : `, next attempt ${due(server.next_connect_at, now)}`;
 	const failed = server.state === "unreachable" ? ` after ${count(server.connect_attempts, "attempt")}${next}` : "";
 	const way = server.transport === null ? "" : ` over ${server.transport}`;

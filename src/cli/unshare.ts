@@ -5,7 +5,7 @@ import { withHost } from "./host.ts";
 import { createLogger } from "./logger.ts";
 import { resolveQuietly, settingsArgs } from "./settings.ts";
 import { teach } from "./teach.ts";
-import { printable } from "./terminal.ts";
+import { jsonLine, printable } from "./terminal.ts";
 
 const unshare = defineCommand({
 	meta: { name: "unshare", description: "Revoke a session's share and delete it from the server." },
@@ -40,7 +40,7 @@ const unshare = defineCommand({
 			if (!deleted && args.forget !== true)
 				throw notDeleted(outbox.session(sessionId)?.parked_code ?? null, outbox.share(sessionId)?.url ?? null);
 			if (!deleted) outbox.forget(sessionId, "never");
-			if (args.json) process.stdout.write(`${JSON.stringify({ session_id: sessionId, unshared: true, deleted })}\n`);
+			if (args.json) process.stdout.write(jsonLine({ session_id: sessionId, unshared: true, deleted }));
 			else
 				process.stdout.write(
 					deleted ? "The share is deleted; its link is dead.\n" : "Forgotten here; the share is still on the server.\n",

@@ -14,7 +14,7 @@ import { pathsIn } from "./paths.ts";
 import { readServerKey } from "./server-key.ts";
 import { resolveQuietly, type Settings, settingsArgs } from "./settings.ts";
 import { teach } from "./teach.ts";
-import { printable } from "./terminal.ts";
+import { jsonLine, printable } from "./terminal.ts";
 
 /** Between two looks at a share that a running agent is still filling, in ms. */
 const LOOK_MS = 250;
@@ -59,7 +59,7 @@ const verify = defineCommand({
 			return all;
 		});
 		const clean = verdicts.every((verdict) => verdict.clean);
-		if (args.json) process.stdout.write(`${JSON.stringify({ clean, sessions: verdicts })}\n`);
+		if (args.json) process.stdout.write(jsonLine({ clean, sessions: verdicts }));
 		else process.stdout.write(verdicts.length === 0 ? "Nothing is shared yet.\n" : verdicts.map(text).join(""));
 		return clean ? 0 : 1;
 	},

@@ -12,6 +12,7 @@ import {
 } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { buryOp } from "./bury.ts";
+import { isRemovable, partsRange } from "./known.ts";
 import { watermarkOf } from "./watermark.ts";
 
 /** A change that no op can carry; it goes straight to the dead letters. */
@@ -86,10 +87,10 @@ export function opWriter(sqlite: Sqlite) {
 	);
 	const updateEntity = sqlite.prepare("UPDATE entity SET digest = ?, last_op = ? WHERE session_id = ? AND key = ?");
 	const removeEntity = sqlite.prepare("DELETE FROM entity WHERE session_id = ? AND key = ?");
-	// "0" is the character after "/": the range holds everything below the prefix.
 	const removeParts = sqlite.prepare("DELETE FROM entity WHERE session_id = ? AND key >= ? AND key < ?");
 	const acked = sqlite.prepare<{ acked_id: number }>("SELECT acked_id FROM session WHERE session_id = ?");
 	const buried = sqlite.prepare("SELECT 1 FROM dead WHERE session_id = ? AND op_id = ?");
+	const removable = isRemovable(sqlite);
 	const bury = buryOp(sqlite);
 
 	const dependency = (sessionId: string, key: string): number | null => {
@@ -122,18 +123,16 @@ export function opWriter(sqlite: Sqlite) {
 			bury({ ...item, session_id: sessionId, payload: null, bytes: 0, parent_id: null }, now);
 			return true;
 		}
-		const known = entity.get(sessionId, item.key);
 		if (REMOVALS.has(item.type)) {
-			if (known === undefined) return false;
+			if (!removable(sessionId, item)) return false;
 			insert(sessionId, item, floor, now);
 			removeEntity.run(sessionId, item.key);
 			const messageId = messageIdOf(item.key);
-			if (item.type === "message_removed" && messageId !== undefined) {
-				const prefix = keys.partsOf(messageId);
-				removeParts.run(sessionId, prefix, `${prefix.slice(0, -1)}0`);
-			}
+			if (item.type === "message_removed" && messageId !== undefined)
+				removeParts.run(sessionId, ...partsRange(messageId));
 			return true;
 		}
+		const known = entity.get(sessionId, item.key);
 		const digest = digestOf(item.payload);
 		if (known === undefined) {
 			const id = insert(sessionId, item, floor, now);

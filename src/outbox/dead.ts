@@ -2,6 +2,7 @@ import { digestOf } from "../model/json.ts";
 import { type OpType, REMOVALS } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { opWriter } from "./append.ts";
+import { isRemovable } from "./known.ts";
 import { watermarkOf } from "./watermark.ts";
 
 export interface DeadRow {
@@ -40,6 +41,7 @@ export function reviveVerb(sqlite: Sqlite) {
 	const stub = sqlite.prepare(
 		"INSERT INTO entity (session_id, key, digest, first_op, last_op) VALUES (?, ?, '', 0, 0) ON CONFLICT DO NOTHING",
 	);
+	const removable = isRemovable(sqlite);
 	const unpark = sqlite.prepare("UPDATE session SET next_retry_at = 0 WHERE session_id = ?");
 	const write = opWriter(sqlite);
 
@@ -48,8 +50,10 @@ export function reviveVerb(sqlite: Sqlite) {
 		const { session_id, op_id, type, key, payload } = letter;
 		const session = line.get(session_id);
 		if (payload === null || session === undefined) return false;
-		const digest = captured.get(session_id, key)?.digest;
-		if (digest !== (REMOVALS.has(type) ? undefined : digestOf(payload))) return false;
+		const isSuperseded = REMOVALS.has(type)
+			? removable(session_id, letter)
+			: captured.get(session_id, key)?.digest !== digestOf(payload);
+		if (isSuperseded) return false;
 		// Captured already counts as said. A removal is of what is known, anything else of what is not.
 		if (REMOVALS.has(type)) stub.run(session_id, key);
 		else forget.run(session_id, key);

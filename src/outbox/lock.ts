@@ -1,4 +1,4 @@
-import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from "node:fs";
+import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
 import { openSqlite, type Sqlite } from "../sqlite/driver.ts";
 import { asStorageError, isBusy } from "../sqlite/errors.ts";
@@ -37,8 +37,9 @@ export async function acquireLock(path: string): Promise<Lock | Owned> {
 	try {
 		mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
 		sqlite = await openSqlite(path, { busyTimeoutMs: ACQUIRE_MS });
+		// First, as the journal takes over its mode; and never on a file with something in it, which is not ours.
+		if (statSync(path).size === 0) chmodSync(path, 0o600);
 		sqlite.exec("BEGIN EXCLUSIVE");
-		chmodSync(path, 0o600);
 		tellPid(path);
 	} catch (error) {
 		sqlite?.close();

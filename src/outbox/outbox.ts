@@ -28,7 +28,8 @@ export async function openOutbox(path: string) {
 
 export type Outbox = ReturnType<typeof outboxOn>;
 
-function outboxOn(sqlite: Sqlite) {
+/** The verbs on an open outbox. */
+export function outboxOn(sqlite: Sqlite) {
 	const dead = deadQueries(sqlite);
 	const captured = capturedQueries(sqlite);
 	const version = sqlite.prepare<{ data_version: number }>("PRAGMA data_version");

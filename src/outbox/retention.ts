@@ -16,10 +16,11 @@ const ROWS_PER_STEP = 2000;
  * @returns how many were deleted; fewer than a step's rows means that it is done.
  */
 export function retentionVerb(sqlite: Sqlite) {
+	// A cross join, so that SQLite walks the sessions and their acknowledged ops, not all ops.
 	const prune = sqlite.prepare(`
 		DELETE FROM op WHERE id IN (
 			SELECT op.id FROM session
-			JOIN op ON op.session_id = session.session_id AND op.id <= session.acked_id
+			CROSS JOIN op ON op.session_id = session.session_id AND op.id <= session.acked_id
 			LEFT JOIN entity ON entity.session_id = op.session_id AND entity.key = op.key AND entity.last_op = op.id
 			WHERE (entity.last_op IS NULL OR op.captured_at < ?) AND NOT EXISTS (
 				SELECT 1 FROM batch WHERE batch.session_id = op.session_id AND batch.first_id <= op.id)

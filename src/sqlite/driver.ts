@@ -44,6 +44,10 @@ interface Client {
 	close(): void;
 }
 
+interface BunClient extends Client {
+	prepare(sql: string): ReturnType<Client["prepare"]> & { finalize(): void };
+}
+
 /**
  * Opens a connection: better-sqlite3 on Node, bun:sqlite on Bun.
  *
@@ -105,12 +109,36 @@ async function openBun(path: string, options: SqliteOptions): Promise<Opened> {
 	type BunDatabase = new (
 		path: string,
 		options: { readonly?: boolean; readwrite?: boolean; create?: boolean },
-	) => Client;
+	) => BunClient;
 	// The names are not literals because TypeScript and Node must not resolve them.
 	const [sqlite, driver] = ["bun:sqlite", "drizzle-orm/bun-sqlite"];
 	const { Database } = (await import(sqlite)) as { Database: BunDatabase };
 	const { drizzle } = (await import(driver)) as { drizzle: (client: Client) => Sqlite["orm"] };
 	const create = !(options.mustExist ?? false);
 	const client = new Database(path, options.readonly ? { readonly: true } : { readwrite: true, create });
+	closeForGood(client);
 	return { client, orm: drizzle(client) };
+}
+
+/**
+ * Makes `close` end the connection at once, as better-sqlite3's does: bun:sqlite leaves it open, with its locks and its
+ * WAL, until its last statement is garbage-collected.
+ */
+function closeForGood(client: BunClient): void {
+	type Prepared = ReturnType<BunClient["prepare"]>;
+	const live = new Set<WeakRef<Prepared>>();
+	const collected = new FinalizationRegistry<WeakRef<Prepared>>((reference) => live.delete(reference));
+	const [prepare, close] = [client.prepare.bind(client), client.close.bind(client)];
+	client.prepare = (sql) => {
+		const statement = prepare(sql);
+		const reference = new WeakRef(statement);
+		live.add(reference);
+		collected.register(statement, reference);
+		return statement;
+	};
+	client.close = () => {
+		for (const reference of live) reference.deref()?.finalize();
+		live.clear();
+		close();
+	};
 }

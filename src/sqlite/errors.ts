@@ -10,7 +10,7 @@ const CODES: readonly [pattern: RegExp, code: ErrorCode, what: string][] = [
 		"read_only",
 		"cannot be opened or written",
 	],
-	[/^(SQLITE_IOERR|EIO|ENOTDIR|EISDIR)/, "io", "could not be read or written"],
+	[/^(SQLITE_IOERR|EIO|EEXIST|ELOOP|ENAMETOOLONG|ENOENT|ENOTDIR|EISDIR)/, "io", "could not be read or written"],
 ];
 
 /** Turns what a driver or the file system threw into an OutboxError that names the file; leaves others as they are. */

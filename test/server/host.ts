@@ -4,7 +4,7 @@ import { join } from "node:path";
 import { type Logger, silent } from "../../src/model/logger.ts";
 import { type ShareServer, type ShareServerOptions, startShareServer } from "../../src/server/node.ts";
 import { SERVER_KEY } from "./client.ts";
-import { OTHER_SERVER_KEY } from "./contract.ts";
+import { OTHER_SERVER_KEY } from "./contract/host.ts";
 
 export interface NodeHost extends ShareServer {
 	readonly databasePath: string;

@@ -131,6 +131,8 @@ describe("the rules", () => {
 					}
 					expect(applied).toEqual(Array.from({ length: applied.length }, (_, position) => `op-${position}`));
 					expect(rules.share.entityDigests(holder).entities).toHaveLength(applied.length);
+					const [ledger] = rules.sqlite.prepare("SELECT count(*) AS held FROM ledger").all();
+					expect(ledger).toEqual({ held: Math.min(applied.length, 8) });
 				} finally {
 					rules.close();
 				}

@@ -1,3 +1,4 @@
+import { deepStrictEqual } from "node:assert/strict";
 import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -173,6 +174,17 @@ export class Reader {
 export function openSource(path: string, options: DatabaseSourceOptions = {}): Promise<DatabaseSource> {
 	return DatabaseSource.open(findOpencodeDatabase({}, path), { now: () => NOW, ...options });
 }
+
+/** The only read, of the asked kind. */
+export function only<Kind extends SessionRead["kind"]>(reads: readonly SessionRead[], kind: Kind) {
+	deepStrictEqual(
+		reads.map((read) => read.kind),
+		[kind],
+	);
+	return reads[0] as Extract<SessionRead, { kind: Kind }>;
+}
+
+export const keysOf = (changes: readonly { key: string }[]): string[] => changes.map((change) => change.key);
 
 /** A folder for one test; `remove` takes it away. */
 export function temporaryFolder(): { path: string; remove(): void } {
