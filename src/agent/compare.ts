@@ -38,11 +38,13 @@ export function compare(
 	const present = new Set(truth.map((entity) => entity.key));
 	for (const { type, key, payload } of removals)
 		if (share.has(key) && !present.has(key)) fresh.push({ op_id: newId(), type, key, payload });
+	// A removed message takes its parts along: what the truth has below it is made anew, however equal it is now.
+	const removed = new Set(fresh.filter((op) => op.type === "message_removed").map((op) => messageIdOf(op.key)));
 	for (const { type, key, payload } of truth) {
 		// An empty list that nobody has says nothing.
 		if (payload === "[]" && !share.has(key)) continue;
 		const digest = digestOf(payload);
-		if (share.get(key) === digest) same.set(key, digest);
+		if (share.get(key) === digest && !removed.has(messageIdOf(key))) same.set(key, digest);
 		else fresh.push({ op_id: newId(), type, key, payload });
 	}
 	return { fresh, same };

@@ -4,7 +4,7 @@ import type { Clock, Random } from "../model/clock.ts";
 import { OutboxError } from "../model/errors.ts";
 import type { Logger } from "../model/logger.ts";
 import type { Watermark } from "../model/op.ts";
-import type { ShareRow } from "../outbox/grant.ts";
+import { type GrantedShare, isGranted } from "../outbox/grant.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import type { ReservedBatch } from "../outbox/reserve.ts";
 import type { Connection, RedeemedShare } from "../transport/transport.ts";
@@ -90,7 +90,7 @@ export class Replay {
 		}
 	}
 
-	async #grant(sessionId: string): Promise<Granted> {
+	async #grant(sessionId: string): Promise<GrantedShare> {
 		const { outbox, server, connection, clock } = this.#options;
 		const asked = outbox.share(sessionId);
 		if (asked && asked.server_url !== server.id) {
@@ -108,7 +108,7 @@ export class Replay {
 	}
 
 	/** Redeems, and brings this side in step with where the share stands. */
-	async #redeem(share: Granted): Promise<RedeemedShare> {
+	async #redeem(share: GrantedShare): Promise<RedeemedShare> {
 		const { outbox, connection, clock, log } = this.#options;
 		const sessionId = share.session_id;
 		outbox.attempt(sessionId);
@@ -136,7 +136,7 @@ export class Replay {
 	}
 
 	/** Puts fresh ops on top of the share, from what OpenCode has now (agent/compare.ts). */
-	async #compare(share: Granted, handle: RedeemedShare, reason: string): Promise<RedeemedShare> {
+	async #compare(share: GrantedShare, handle: RedeemedShare, reason: string): Promise<RedeemedShare> {
 		const { outbox, connection, clock, log } = this.#options;
 		const sessionId = share.session_id;
 		log.warn({ session: sessionId, share: share.share_id, reason }, "comparing the share with OpenCode");
@@ -293,10 +293,4 @@ export class Replay {
 	}
 
 	readonly #newId = (): string => this.#ulid(this.#options.clock.now());
-}
-
-type Granted = ShareRow & { share_id: string; secret: string };
-
-function isGranted(share: ShareRow): share is Granted {
-	return share.share_id !== null && share.secret !== null;
 }

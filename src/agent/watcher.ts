@@ -3,6 +3,7 @@ import { asOutboxError } from "../model/errors.ts";
 import type { Logger } from "../model/logger.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import type { Source } from "../source/source.ts";
+import { asStorageError } from "../sqlite/errors.ts";
 import type { Capture } from "./capture.ts";
 import { Signal } from "./signal.ts";
 
@@ -137,7 +138,7 @@ export class Watcher {
 	/** Says what is wrong, once, and returns how long to wait before looking again. */
 	#report(thrown: unknown): number {
 		const { outbox, clock, log, pollMs } = this.#options;
-		const error = asOutboxError(thrown);
+		const error = asOutboxError(asStorageError(thrown, "The outbox"));
 		this.#due = true;
 		this.close();
 		if (error.message !== this.#trouble) {

@@ -7,7 +7,7 @@ export type Env = Readonly<Record<string, string | undefined>>;
 /** Where everything of one outbox lies. Folders are made with mode 0700, files with 0600, by whoever writes them first. */
 export interface Paths {
 	readonly outbox: string;
-	/** Held by the agent; see outbox/lock.ts. */
+	/** Held by the agent; see sqlite/lock.ts. */
 	readonly lock: string;
 	/** Touched by the plugin. */
 	readonly doorbell: string;

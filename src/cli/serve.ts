@@ -1,7 +1,6 @@
 import { BlockList, isIP } from "node:net";
 import { defineCommand } from "citty";
 import { OutboxError } from "../model/errors.ts";
-import { acquireLock } from "../outbox/lock.ts";
 import { startShareServer } from "../server/node.ts";
 import { createLogger } from "./logger.ts";
 import { pathsIn } from "./paths.ts";
@@ -31,33 +30,18 @@ export const command = teach(
 			const publicUrl = parsePublicUrl(args["public-url"]);
 			const { serverDatabase, serverKey } = pathsIn(settings.dataDir);
 			const signals = listenToSignals();
-			const lock = await acquireLock(`${serverDatabase}.lock`);
-			if (!("release" in lock))
-				throw new OutboxError(
-					"owned",
-					`Another share server${lock.pid === null ? "" : ` (pid ${lock.pid})`} has ${serverDatabase}.`,
-					{
-						hint: "Stop it first, or choose another --data-dir.",
-					},
-				);
-			try {
-				const keyFile = settings.serverKeyFile ?? serverKey;
-				const key = settings.serverKeyFile === undefined ? ensureServerKey(keyFile) : readServerKey(keyFile);
-				const server = await startShareServer({
-					...{ databasePath: serverDatabase, serverKeys: [key], host: args.host, port: settings.port },
-					...(publicUrl === undefined ? {} : { publicUrl }),
-					logger: createLogger({ level: settings.logLevel }),
-				});
-				process.stdout.write(
-					args.json
-						? jsonLine({ url: server.url, pid: process.pid, key_file: keyFile })
-						: greeting(server.url, keyFile),
-				);
-				await signals.first;
-				await Promise.race([server.close(), signals.second]);
-			} finally {
-				lock.release();
-			}
+			const keyFile = settings.serverKeyFile ?? serverKey;
+			const key = settings.serverKeyFile === undefined ? ensureServerKey(keyFile) : readServerKey(keyFile);
+			const server = await startShareServer({
+				...{ databasePath: serverDatabase, serverKeys: [key], host: args.host, port: settings.port },
+				...(publicUrl === undefined ? {} : { publicUrl }),
+				logger: createLogger({ level: settings.logLevel }),
+			});
+			process.stdout.write(
+				args.json ? jsonLine({ url: server.url, pid: process.pid, key_file: keyFile }) : greeting(server.url, keyFile),
+			);
+			await signals.first;
+			await Promise.race([server.close(), signals.second]);
 		},
 	}),
 	{

@@ -1,6 +1,6 @@
 import { defineCommand } from "citty";
-import { isLocked } from "../outbox/lock.ts";
 import { EMPTY_REPORT, openReport, type Report } from "../outbox/report.ts";
+import { isLocked } from "../sqlite/lock.ts";
 import { type Paths, pathsIn } from "./paths.ts";
 import { version } from "./program.ts";
 import { resolveSettings, settingsArgs } from "./settings.ts";

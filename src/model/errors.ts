@@ -24,6 +24,10 @@ export const ERRORS = {
 	disk_full: { exit: 74, hint: "Free some space; capture goes on by itself, OpenCode keeps the events." },
 	io: { exit: 74, hint: "Check the disk and its permissions." },
 	owned: { exit: 75, hint: "Use the agent that runs, or stop it first." },
+	server_owned: {
+		exit: 75,
+		hint: "Name it with --server and --server-key-file, stop it, or choose another --data-dir.",
+	},
 	not_drained: { exit: 75, hint: "Run it again later; `opencode-outbox status` shows what is pending and why." },
 	denied: { exit: 77, hint: "Check the server key." },
 	revoked: { exit: 77, hint: "`opencode-outbox unshare SESSION`, then `share SESSION`, makes a new share." },

@@ -13,6 +13,13 @@ export interface ShareRow {
 	readonly capability_epoch: number | null;
 }
 
+/** A share that the server has made. */
+export type GrantedShare = ShareRow & { readonly share_id: string; readonly secret: string };
+
+export function isGranted(share: ShareRow): share is GrantedShare {
+	return share.share_id !== null && share.secret !== null;
+}
+
 /** Shares as this outbox holds them: asked for, granted, given up. */
 export function grantVerbs(sqlite: Sqlite) {
 	const one = sqlite.prepare<ShareRow>("SELECT * FROM share WHERE session_id = ?");

@@ -1,6 +1,4 @@
-import { existsSync } from "node:fs";
-import { openForReading } from "../sqlite/database.ts";
-import type { Sqlite } from "../sqlite/driver.ts";
+import { lookAt, openForReading } from "../sqlite/database.ts";
 import type { AgentRow } from "./agent-row.ts";
 import { OUTBOX_KIND } from "./outbox.ts";
 import { readReport } from "./report-queries.ts";
@@ -75,23 +73,14 @@ export const EMPTY_REPORT: Report = {
 /**
  * Opens an outbox to look at it, while its agent writes, is stopped, or was killed; writes nothing.
  *
- * @returns undefined when there is no outbox at `path` yet.
+ * @returns undefined when there is no outbox at `path` yet, or only the beginning of one.
  * @throws OutboxError foreign_database, newer_database, corrupt, read_only, io.
  */
 export async function openReport(path: string): Promise<ReportReader | undefined> {
-	if (!existsSync(path)) return undefined;
+	if ((await lookAt(path, OUTBOX_KIND)) !== "made") return undefined;
 	const sqlite = await openForReading(path, OUTBOX_KIND);
-	if (isBlank(sqlite)) {
-		sqlite.close();
-		return undefined;
-	}
 	return {
 		read: (now) => sqlite.transaction(() => readReport(sqlite, now), "deferred"),
 		close: () => sqlite.close(),
 	};
-}
-
-/** True before the first migration has committed: an agent is just making the file. */
-function isBlank(sqlite: Sqlite): boolean {
-	return sqlite.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'session'").get() === undefined;
 }

@@ -9,6 +9,8 @@ import { messageOf, OutboxError } from "../model/errors.ts";
 import type { Logger } from "../model/logger.ts";
 import { LIMITS, type ShareLimits } from "../protocol/limits.ts";
 import { type DatabaseKind, openDatabase } from "../sqlite/database.ts";
+import type { Sqlite } from "../sqlite/driver.ts";
+import { acquireLock, type Lock } from "../sqlite/lock.ts";
 import type { RandomBytes } from "./credential.ts";
 import { httpApp } from "./http.ts";
 import { Hub } from "./hub.ts";
@@ -62,18 +64,21 @@ const GRACE_MS = 5000;
 /**
  * Starts the share server on Node: one SQLite file, one port, capnweb on /rpc over POST and WebSocket alike.
  *
- * @throws OutboxError port_taken, config (the address cannot be listened on), and what `openDatabase` throws.
+ * @throws OutboxError server_owned, port_taken, config (the address cannot be listened on), and what `openDatabase` throws.
  */
 export async function startShareServer(options: ShareServerOptions): Promise<ShareServer> {
 	const { logger, clock = systemClock, random = randomBytes, host = "127.0.0.1" } = options;
-	const sqlite = await openDatabase(options.databasePath, SHARE_DATABASE);
+	const lock = await lockDatabase(options.databasePath);
+	let sqlite: Sqlite | undefined;
 	try {
+		const database = await openDatabase(options.databasePath, SHARE_DATABASE);
+		sqlite = database;
 		// What is deleted is gone from the file, not just from its index.
-		sqlite.exec("PRAGMA secure_delete = ON");
+		database.exec("PRAGMA secure_delete = ON");
 		let origin = "";
 		const url = (slug: string) => `${(options.publicUrl ?? origin).replace(/\/+$/, "")}/share/${slug}`;
 		const limits = { ...LIMITS, ...options.limits };
-		const rules = new ShareRules(sqlite.orm, { clock, random, serverKeys: options.serverKeys, url, limits });
+		const rules = new ShareRules(database.orm, { clock, random, serverKeys: options.serverKeys, url, limits });
 		const hub = new Hub();
 		const context = { rules, hub, clock, redactor: new Redactor(logger, random), logger, version: version(), url };
 		const server = createAdaptorServer({
@@ -107,7 +112,8 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 			sockets.terminate();
 			server.closeAllConnections();
 			await closed;
-			sqlite.close();
+			database.close();
+			lock.release();
 			logger.info({ url: origin }, "The share server has stopped.");
 		};
 		return {
@@ -119,9 +125,18 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 			},
 		};
 	} catch (error) {
-		sqlite.close();
+		sqlite?.close();
+		lock.release();
 		throw error;
 	}
+}
+
+/** One server per file: two would not know of each other's watchers. */
+async function lockDatabase(path: string): Promise<Lock> {
+	const lock = await acquireLock(`${path}.lock`);
+	if ("release" in lock) return lock;
+	const who = lock.pid === null ? "" : ` (pid ${lock.pid})`;
+	throw new OutboxError("server_owned", `Another share server${who} has ${path}.`);
 }
 
 async function listen(server: Server, host: string, port: number): Promise<number> {

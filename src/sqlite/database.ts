@@ -1,9 +1,9 @@
-import { chmodSync, existsSync, mkdirSync, statSync } from "node:fs";
+import { chmodSync, mkdirSync, statSync } from "node:fs";
 import { dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { OutboxError } from "../model/errors.ts";
 import { openSqlite, type Sqlite } from "./driver.ts";
-import { asStorageError, isBusy } from "./errors.ts";
+import { asStorageError, isBusy, isHotJournal } from "./errors.ts";
 import { lastMigration, migrate, newestMigration, refuseNewer } from "./migrate.ts";
 
 /** One of our own databases: what marks its files, and where its migrations lie. */
@@ -19,6 +19,8 @@ export interface DatabaseKind {
 /** How long the switch to WAL is tried against other processes that open the same new file, in ms. */
 const WAL_MS = 5000;
 const WAL_PAUSE_MS = 10;
+/** SQLite's page size where nobody sets one (https://sqlite.org/pragma.html#pragma_page_size). */
+const PAGE_BYTES = 4096;
 
 /**
  * Opens one of our own databases for writing, creating it (mode 0600, its folder 0700) and migrating it when needed.
@@ -35,7 +37,10 @@ export async function openDatabase(path: string, kind: DatabaseKind): Promise<Sq
 		mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
 		// Never read a database by file descriptor here: closing one drops this process's POSIX locks on the file
 		// (https://sqlite.org/howtocorrupt.html, 2.2). SQLite's own probe does not.
-		if (isFilled(path)) await refuseForeign(path, kind);
+		if ((await lookAt(path, kind)) === "unfinished") {
+			await rollBack(path);
+			await lookAt(path, kind);
+		}
 		sqlite = await openSqlite(path);
 		chmodSync(path, 0o600);
 		await useWal(sqlite);
@@ -56,32 +61,60 @@ export async function openDatabase(path: string, kind: DatabaseKind): Promise<Sq
  */
 export async function openForReading(path: string, kind: DatabaseKind): Promise<Sqlite> {
 	try {
-		await refuseForeign(path, kind);
+		if ((await lookAt(path, kind)) !== "made") throw new OutboxError("io", `${path} has not been made yet.`);
 		return await openSqlite(path, { readonly: true });
 	} catch (error) {
 		throw asStorageError(error, path);
 	}
 }
 
-/** The mark is written with the first migration, so a file with tables and without it is not ours. */
-async function refuseForeign(path: string, kind: DatabaseKind): Promise<void> {
-	if (statSync(path).isDirectory())
-		throw new OutboxError("foreign_database", `${path} is a directory, not ${kind.name} of opencode-outbox.`);
-	const probe = await openSqlite(path, { readonly: true });
+/**
+ * How far the making of a database has come: `none`, `blank` (nothing in it yet), `unfinished` (a kill has left the very
+ * first transaction on it to be rolled back), `made`. Changes nothing.
+ *
+ * The mark is written with the first migration, so a file with tables and without it is not ours.
+ *
+ * @throws OutboxError foreign_database, newer_database, corrupt, read_only, io.
+ */
+export async function lookAt(path: string, kind: DatabaseKind): Promise<"none" | "blank" | "unfinished" | "made"> {
+	const stat = statSync(path, { throwIfNoEntry: false });
+	if (stat === undefined) return "none";
+	const foreign = (what: string) => new OutboxError("foreign_database", `${path} ${what} of opencode-outbox.`);
+	if (stat.isDirectory()) throw foreign(`is a directory, not ${kind.name}`);
+	if (stat.size === 0) return "blank";
+	let probe: Sqlite | undefined;
 	try {
+		const sqlite = await openSqlite(path, { readonly: true });
+		probe = sqlite;
 		// One snapshot: another process may be migrating just now.
-		probe.transaction(() => {
-			const tables = probe.prepare<{ count: number }>("SELECT count(*) AS count FROM sqlite_schema").get()?.count;
-			const { application_id: id } = probe.prepare<{ application_id: number }>("PRAGMA application_id").get() ?? {};
-			if (tables === 0 && id === 0) return;
-			if (id !== kind.applicationId)
-				throw new OutboxError("foreign_database", `${path} is not ${kind.name} of opencode-outbox.`);
-			const last = lastMigration(probe);
+		return sqlite.transaction(() => {
+			const tables = sqlite.prepare<{ count: number }>("SELECT count(*) AS count FROM sqlite_schema").get()?.count;
+			const { application_id: id } = sqlite.prepare<{ application_id: number }>("PRAGMA application_id").get() ?? {};
+			if (tables === 0 && id === 0) return "blank";
+			if (id !== kind.applicationId) throw foreign(`is not ${kind.name}`);
+			const last = lastMigration(sqlite);
 			if (last === undefined) throw new OutboxError("corrupt", `${path} has lost its list of migrations.`);
 			refuseNewer(path, last, newestMigration(kind.migrations));
+			return "made";
 		}, "deferred");
+	} catch (error) {
+		if (!isHotJournal(error)) throw asStorageError(error, path);
+		// Ours have a rollback journal only until they are in WAL mode, while they are a page long.
+		if (stat.size > PAGE_BYTES)
+			throw foreign(`has an unfinished transaction of another program; it is not ${kind.name}`);
+		return "unfinished";
 	} finally {
-		probe.close();
+		probe?.close();
+	}
+}
+
+/** Lets SQLite undo the transaction that a killed process has left behind. */
+async function rollBack(path: string): Promise<void> {
+	const sqlite = await openSqlite(path);
+	try {
+		sqlite.prepare("SELECT count(*) FROM sqlite_schema").get();
+	} finally {
+		sqlite.close();
 	}
 }
 
@@ -94,8 +127,4 @@ async function useWal(sqlite: Sqlite): Promise<void> {
 			if (!isBusy(error) || Date.now() > deadline) throw error;
 		}
 	}
-}
-
-function isFilled(path: string): boolean {
-	return existsSync(path) && (statSync(path).size > 0 || statSync(path).isDirectory());
 }

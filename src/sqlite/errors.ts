@@ -31,6 +31,11 @@ export function isBusy(thrown: unknown): boolean {
 	return typeof code === "string" && /^SQLITE_(BUSY|LOCKED)/.test(code);
 }
 
+/** True when a read-only connection meets a transaction that a killed process has left to be rolled back. */
+export function isHotJournal(thrown: unknown): boolean {
+	return (rootOf(thrown) as { code?: unknown } | undefined)?.code === "SQLITE_READONLY_ROLLBACK";
+}
+
 /** drizzle wraps what the driver threw. */
 function rootOf(thrown: unknown): unknown {
 	let root = thrown;

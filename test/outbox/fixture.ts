@@ -2,14 +2,16 @@ import { mkdtempSync, rmSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
-import { keys, type OpIntent, type Watermark } from "../../src/model/op.ts";
-import type { Burial, Capture } from "../../src/outbox/append.ts";
+import type { OpIntent } from "../../src/model/op.ts";
+import type { Burial } from "../../src/outbox/append.ts";
 import { type Outbox, openOutbox } from "../../src/outbox/outbox.ts";
 import type { ReservedBatch } from "../../src/outbox/reserve.ts";
 import type { SealLimits } from "../../src/outbox/seal.ts";
 import { openSqlite, type SqlValue } from "../../src/sqlite/driver.ts";
+import { capture, S } from "./items.ts";
 
-export const S = "ses_1";
+export * from "./items.ts";
+
 export const WIDE: SealLimits = { ops_per_batch: 500, batch_bytes: 1 << 20, op_bytes: 8 << 20, sealed_ops: 2000 };
 
 let cleanups: (() => void)[] = [];
@@ -55,37 +57,6 @@ export async function rowsOf<Row>(path: string, sql: string, ...values: SqlValue
 	} finally {
 		sqlite.close();
 	}
-}
-
-export function watermark(seq: number): Watermark {
-	return { seq, event_id: `evt_${seq}` };
-}
-
-export function message(op_id: string, id: string, text = op_id): OpIntent {
-	return { op_id, type: "message", key: keys.message(id), payload: JSON.stringify({ text }) };
-}
-
-export function part(op_id: string, messageId: string, id: string, text = op_id): OpIntent {
-	return { op_id, type: "part", key: keys.part(messageId, id), payload: JSON.stringify({ text }) };
-}
-
-export function messageRemoved(op_id: string, id: string): OpIntent {
-	return { op_id, type: "message_removed", key: keys.message(id), payload: JSON.stringify({ messageID: id }) };
-}
-
-export function partRemoved(op_id: string, messageId: string, id: string): OpIntent {
-	return { op_id, type: "part_removed", key: keys.part(messageId, id), payload: JSON.stringify({ partID: id }) };
-}
-
-export function capture(
-	from: number | null,
-	to: number | null,
-	items: readonly (OpIntent | Burial)[],
-	session_id = S,
-): Capture {
-	const facts = { parent_id: null, title: `title of ${session_id}`, directory: "/work" };
-	const [before, upTo] = [from, to].map((seq) => (seq === null ? null : watermark(seq)));
-	return { session_id, facts, from: before ?? null, to: upTo ?? null, items };
 }
 
 /** Appends items as the events that follow the session's watermark, one position each. */

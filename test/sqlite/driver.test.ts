@@ -1,4 +1,5 @@
-import { join } from "node:path";
+import { readdirSync } from "node:fs";
+import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { openSqlite, type Sqlite, type SqliteOptions } from "../../src/sqlite/driver.ts";
 import { isBusy } from "../../src/sqlite/errors.ts";
@@ -109,5 +110,17 @@ describe("the driver", () => {
 		expect(version.get()?.data_version).toBe(before);
 		other.prepare("INSERT INTO t (value) VALUES ('theirs')").run();
 		expect(version.get()?.data_version).not.toBe(before);
+	});
+
+	test("lets go of the file when it is closed, statements or not", async () => {
+		const { sqlite, path } = await table();
+		sqlite.exec("PRAGMA journal_mode = WAL");
+		const insert = sqlite.prepare("INSERT INTO t (value) VALUES (?)");
+		insert.run("a");
+		sqlite.orm.all("SELECT * FROM t");
+		sqlite.close();
+		expect(readdirSync(dirname(path))).toEqual(["t.db"]);
+		expect(() => insert.run("b")).toThrow();
+		sqlite.close();
 	});
 });

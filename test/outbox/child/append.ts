@@ -1,5 +1,5 @@
 import { openOutbox } from "../../../src/outbox/outbox.ts";
-import { capture, message } from "../fixture.ts";
+import { capture, message } from "../items.ts";
 import { say } from "./say.ts";
 
 /**

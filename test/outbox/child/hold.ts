@@ -1,4 +1,4 @@
-import { acquireLock } from "../../../src/outbox/lock.ts";
+import { acquireLock } from "../../../src/sqlite/lock.ts";
 import { say, stay } from "./say.ts";
 
 /** Takes the lock at argv[2], says how it went, and keeps it. */

@@ -1,4 +1,4 @@
-import { isLocked } from "../../../src/outbox/lock.ts";
+import { isLocked } from "../../../src/sqlite/lock.ts";
 import { say } from "./say.ts";
 
 /** Probes the lock at argv[2] without a pause, until it is killed. */

@@ -1,9 +1,9 @@
 import { chmodSync, existsSync, mkdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from "node:fs";
 import { dirname } from "node:path";
-import { openSqlite, type Sqlite } from "../sqlite/driver.ts";
-import { asStorageError, isBusy } from "../sqlite/errors.ts";
+import { openSqlite, type Sqlite } from "./driver.ts";
+import { asStorageError, isBusy } from "./errors.ts";
 
-/** The agent's exclusive right to seal, reserve and ack on one outbox; held until `release` or the process's end. */
+/** An exclusive right: an agent's to one outbox, a server's to one share database. Held until `release` or the process's end. */
 export interface Lock {
 	/** The holder: this process. */
 	readonly pid: number;

@@ -1,9 +1,9 @@
 import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { acquireLock, isLocked, type Lock, type Owned } from "../../src/outbox/lock.ts";
-import { Child } from "./child/spawn.ts";
-import { after, tempFolder } from "./fixture.ts";
+import { acquireLock, isLocked, type Lock, type Owned } from "../../src/sqlite/lock.ts";
+import { Child } from "../outbox/child/spawn.ts";
+import { after, tempFolder } from "../outbox/fixture.ts";
 
 function path(): string {
 	return join(tempFolder(), "data", "agent.lock");

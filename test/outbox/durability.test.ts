@@ -1,0 +1,96 @@
+import { existsSync } from "node:fs";
+import { join } from "node:path";
+import { describe, expect, test } from "vitest";
+import { openOutbox } from "../../src/outbox/outbox.ts";
+import { Child } from "./child/spawn.ts";
+import { freshOutbox, rowsOf, S, tempFolder } from "./fixture.ts";
+
+/** Times that a child is killed; at different places of its work each time. */
+const KILLS = 20;
+
+describe("kill -9", () => {
+	test("in a stream of appends loses nothing that append had returned, and watermark and ops agree", async () => {
+		const path = join(tempFolder(), "outbox.db");
+		let last = 0;
+		for (let kill = 0; kill < KILLS; kill++) {
+			const child = new Child("append", path, S, 1e9);
+			expect(await child.next()).toBe("open");
+			for (let lines = 0; lines <= kill % 7; lines++) last = Number(await child.next());
+			await child.murder();
+			last = Number(child.said.at(-1) ?? last);
+
+			const outbox = await openOutbox(path);
+			const seq = outbox.session(S)?.watermark?.seq ?? 0;
+			outbox.close();
+			expect(seq - last).toBeGreaterThanOrEqual(0);
+			expect(seq - last).toBeLessThanOrEqual(1);
+			const keys = await rowsOf<{ op_id: string }>(path, "SELECT op_id FROM op ORDER BY id");
+			expect(keys.map((row) => row.op_id)).toEqual(Array.from({ length: seq }, (_, n) => `e${n + 1}`));
+			last = seq;
+		}
+		expect(last).toBeGreaterThanOrEqual(KILLS);
+	});
+
+	test("while a new outbox is made leaves a file that opens", async () => {
+		const folder = tempFolder();
+		for (let kill = 0; kill < KILLS; kill++) {
+			const prefix = join(folder, `${kill}-`);
+			const child = new Child("open", prefix, 1e9);
+			while (Number(await child.next()) < kill % 5);
+			await child.murder();
+			const last = Number(child.said.at(-1) ?? kill % 5);
+			for (let n = Math.max(0, last - 1); n <= last; n++) {
+				const { outbox } = await freshOutbox(`${prefix}${n}.db`);
+				expect(outbox.work()).toEqual([]);
+			}
+			expect(existsSync(`${prefix}${last + 1}.db`)).toBe(false);
+		}
+	});
+});
+
+describe("several processes at once", () => {
+	test("append to one outbox without a lock error, a lost op or a double one", async () => {
+		const path = join(tempFolder(), "outbox.db");
+		const EACH = 60;
+		const children = ["ses_a", "ses_b", "both", "both"].map((session) => new Child("append", path, session, EACH));
+		await Promise.all(children.map((child) => child.exited));
+		const said = children.map((child) => child.said.filter((line) => line !== "open").map(Number));
+		const all = Array.from({ length: EACH }, (_, n) => n + 1);
+		expect(said.slice(0, 2)).toEqual([all, all]);
+		expect([...(said[2] ?? []), ...(said[3] ?? [])].sort((a, b) => a - b)).toEqual(all);
+		for (const session of ["ses_a", "ses_b", "both"]) {
+			const rows = await rowsOf<{ op_id: string }>(
+				path,
+				"SELECT op_id FROM op WHERE session_id = ? ORDER BY id",
+				session,
+			);
+			expect(rows.map((row) => row.op_id)).toEqual(all.map((n) => `e${n}`));
+		}
+	});
+
+	test("make one new outbox together, with one migration", async () => {
+		const folder = tempFolder();
+		for (let round = 0; round < 3; round++) {
+			const prefix = join(folder, `${round}-`);
+			const children = Array.from({ length: 4 }, () => new Child("open", prefix, 5));
+			await Promise.all(children.map((child) => child.exited));
+			expect(children.map((child) => child.said.at(-1))).toEqual(["done", "done", "done", "done"]);
+			const rows = await rowsOf(
+				`${prefix}0.db`,
+				"SELECT count(*) AS n, count(DISTINCT created_at) AS d FROM __drizzle_migrations",
+			);
+			expect(rows).toEqual([expect.objectContaining(await countOfOne(folder))]);
+		}
+	});
+});
+
+/** What the migrations table holds in an outbox that one process made alone. */
+async function countOfOne(folder: string): Promise<object> {
+	const path = join(folder, "alone.db");
+	(await openOutbox(path)).close();
+	const [row] = await rowsOf<object>(
+		path,
+		"SELECT count(*) AS n, count(DISTINCT created_at) AS d FROM __drizzle_migrations",
+	);
+	return row ?? {};
+}
