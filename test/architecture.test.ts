@@ -1,0 +1,133 @@
+import { execFileSync } from "node:child_process";
+import { existsSync, readFileSync } from "node:fs";
+import { homedir } from "node:os";
+import { dirname, join, relative, resolve } from "node:path";
+import { fileURLToPath } from "node:url";
+import { describe, expect, it } from "vitest";
+
+const ROOT = fileURLToPath(new URL("..", import.meta.url)).replace(/\/$/, "");
+
+/** Every file that is, or is about to be, in the repository. */
+const FILES = execFileSync("git", ["ls-files", "--cached", "--others", "--exclude-standard"], { cwd: ROOT })
+	.toString()
+	.split("\n")
+	.filter((path) => path !== "" && existsSync(join(ROOT, path)));
+const SOURCES = FILES.filter((path) => /^src\/.*\.ts$/.test(path));
+
+/**
+ * The floors: imports point down only, and two neighbours on one floor do not know each other. `server` stands beside the
+ * client's floors, on the first three alone; the two files at the top are the doors of the package.
+ */
+const FLOORS: Readonly<Record<string, number>> = {
+	model: 0,
+	protocol: 1,
+	sqlite: 1,
+	outbox: 2,
+	source: 2,
+	transport: 2,
+	agent: 3,
+	cli: 4,
+	"index.ts": 5,
+	"plugin.ts": 5,
+};
+const BELOW_THE_SERVER = ["model", "protocol", "sqlite"];
+/** Where the client meets the server: the embedded one, `serve`, and the public names. */
+const STARTS_A_SERVER = ["src/agent/server-link.ts", "src/cli/serve.ts", "src/index.ts"];
+
+interface Import {
+	readonly file: string;
+	readonly specifier: string;
+}
+
+const IMPORTS: readonly Import[] = SOURCES.flatMap((file) => importsOf(file, text(file)));
+
+function text(path: string): string {
+	return readFileSync(join(ROOT, path), "utf8");
+}
+
+/** What a file imports, statically and dynamically, types included. */
+function importsOf(file: string, source: string): Import[] {
+	const found = source.matchAll(/(?:^(?:import|export)\b[^;"'`]*?|\bimport\()\s*["']([^"']+)["']/gm);
+	return [...found].map(([, specifier = ""]) => ({ file, specifier }));
+}
+
+/** The folder of src in which a path lies; the file itself at the top. */
+function place(path: string): string {
+	return relative("src", path).split("/")[0] ?? "";
+}
+
+function inner(): { from: string; to: string; file: string; target: string }[] {
+	return IMPORTS.filter(({ specifier }) => specifier.startsWith(".") && specifier.endsWith(".ts")).map(
+		({ file, specifier }) => {
+			const target = relative(ROOT, resolve(ROOT, dirname(file), specifier));
+			return { from: place(file), to: place(target), file, target };
+		},
+	);
+}
+
+describe("the floors", () => {
+	it("every folder of src stands on one", () => {
+		const places = new Set(SOURCES.map(place));
+		expect([...places].filter((name) => !(name in FLOORS) && name !== "server")).toEqual([]);
+		expect(places.size).toBeGreaterThan(8);
+	});
+
+	it("imports point down only, and never to a neighbour", () => {
+		const wrong = inner().filter(({ from, to, file, target }) => {
+			if (from === to) return false;
+			if (from === "server") return !BELOW_THE_SERVER.includes(to);
+			if (to === "server") return target !== "src/server/node.ts" || !STARTS_A_SERVER.includes(file);
+			return (FLOORS[to] ?? Number.POSITIVE_INFINITY) >= (FLOORS[from] ?? -1);
+		});
+		expect(wrong.map(({ file, target }) => `${file} imports ${target}`)).toEqual([]);
+	});
+
+	it("this test sees what it judges", () => {
+		expect(inner().length).toBeGreaterThan(200);
+		expect(
+			inner()
+				.filter(({ to }) => to === "server")
+				.map(({ file }) => file),
+		).toEqual(expect.arrayContaining(STARTS_A_SERVER));
+		const example =
+			'import {\n\ta,\n} from "./a.ts";\nexport type { B } from "../b.ts";\nconst c = await import("./c.ts");';
+		expect(importsOf("x", example).map(({ specifier }) => specifier)).toEqual(["./a.ts", "../b.ts", "./c.ts"]);
+	});
+});
+
+describe("the sources", () => {
+	it("every relative import ends in .ts and leads to a file", () => {
+		const wrong = FILES.filter((path) => /^(src|test)\/.*\.ts$/.test(path))
+			.flatMap((file) => importsOf(file, text(file)))
+			.filter(({ specifier }) => specifier !== "../../package.json")
+			.filter(({ specifier }) => /^\.{1,2}\//.test(specifier))
+			.filter(
+				({ file, specifier }) => !specifier.endsWith(".ts") || !existsSync(resolve(ROOT, dirname(file), specifier)),
+			)
+			.filter(({ file }) => file !== "test/architecture.test.ts");
+		expect(wrong).toEqual([]);
+	});
+
+	it("no file is over 300 lines", () => {
+		const long = SOURCES.map((path) => ({ path, lines: text(path).split("\n").length - 1 }));
+		expect(long.filter(({ lines }) => lines > 300)).toEqual([]);
+	});
+
+	it("nothing is cast to any, and no error of the compiler is silenced", () => {
+		const silenced = /\bas any\b|<any>\(|@ts-(?:ignore|expect-error|nocheck)/;
+		expect(SOURCES.filter((path) => silenced.test(text(path)))).toEqual([]);
+	});
+});
+
+describe("the repository", () => {
+	it("names no absolute path of the machine that it was written on", () => {
+		const here = [dirname(ROOT), homedir()].filter((path) => path.length > 2);
+		const isOfAMachine = (source: string) =>
+			here.find((path) => source.includes(`${path}/`)) ?? /\/(?:home|Users)\/(?!a\/)[\w.-]+\//.exec(source)?.[0];
+		const wrong = FILES.filter((path) => path !== "test/architecture.test.ts").flatMap((path) => {
+			const found = isOfAMachine(text(path));
+			return found === undefined ? [] : [`${path}: ${found}`];
+		});
+		expect(wrong).toEqual([]);
+	});
+});
