@@ -6,5 +6,7 @@ export default defineConfig({
 		testTimeout: 20_000,
 		hookTimeout: 60_000,
 		pool: "forks",
+		// The end-to-end tests wait more than they compute.
+		maxWorkers: 2,
 	},
 });

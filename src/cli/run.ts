@@ -1,3 +1,4 @@
+import { constants, setPriority } from "node:os";
 import { defineCommand } from "citty";
 import { Agent } from "../agent/agent.ts";
 import { systemClock } from "../model/clock.ts";
@@ -42,6 +43,7 @@ const run = defineCommand({
 	async run({ args }) {
 		const settings = resolveSettings(args);
 		const log = createLogger({ level: settings.logLevel });
+		yieldToOthers();
 		const stop = new AbortController();
 		const now = new AbortController();
 		const onSignal = () => (stop.signal.aborted ? now.abort() : stop.abort());
@@ -86,6 +88,15 @@ export const command = teach(run, {
 		75: "another agent has this outbox (see --standby)",
 	},
 });
+
+/** Where OpenCode and the agent want the processor at once, OpenCode gets it (G7). */
+function yieldToOthers(): void {
+	try {
+		setPriority(constants.priority.PRIORITY_BELOW_NORMAL);
+	} catch {
+		// Not allowed here; the agent works all the same.
+	}
+}
 
 async function startOrStandBy(
 	options: Parameters<typeof Agent.start>[0],
