@@ -1,7 +1,7 @@
 import { existsSync } from "node:fs";
 import { expect, test } from "vitest";
-import { acquireLock } from "../../src/sqlite/lock.ts";
 import type { Outbox } from "../../src/outbox/outbox.ts";
+import { acquireLock } from "../../src/sqlite/lock.ts";
 import { after, append, message, part, S, sealAndReserve } from "../outbox/fixture.ts";
 import { type Machine, machine } from "./lab.ts";
 

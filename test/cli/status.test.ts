@@ -3,9 +3,9 @@ import { describe, expect, test } from "vitest";
 import { type Status, statusOf } from "../../src/cli/status-facts.ts";
 import { statusText } from "../../src/cli/status-text.ts";
 import { keys } from "../../src/model/op.ts";
-import { acquireLock } from "../../src/sqlite/lock.ts";
 import type { Outbox } from "../../src/outbox/outbox.ts";
 import { EMPTY_REPORT } from "../../src/outbox/report.ts";
+import { acquireLock } from "../../src/sqlite/lock.ts";
 import { after, append, message, WIDE } from "../outbox/fixture.ts";
 import { type Machine, machine } from "./lab.ts";
 
