@@ -180,7 +180,8 @@ export class Agent {
 			try {
 				this.#watcher.ring();
 				if (!extras || !settled || session_id === undefined || directory === undefined) continue;
-				await this.#watcher.pass(signal);
+				// A turn's end comes long after its session was captured, but for a session that has only just been made.
+				if (!this.outbox.isCaptured(session_id, keys.session)) await this.#watcher.pass(signal);
 				if (!this.outbox.isCaptured(session_id, keys.session)) continue;
 				const models = this.#watcher.source?.models(session_id) ?? [];
 				const states = await extras.extras(session_id, directory, { models, signal });

@@ -7,6 +7,11 @@ import { asStorageError } from "../sqlite/errors.ts";
 import type { Capture } from "./capture.ts";
 import { Signal } from "./signal.ts";
 
+/**
+ * Between two looks that a doorbell asks for, in ms. The first ring is answered at once; a turn rings some twenty times
+ * within a tenth of a second, and a look for each would take the processor and the disk from OpenCode (G7).
+ */
+const RING_GAP_MS = 100;
 /** After a failed pass: a full disk or a locked database does not mend within a poll, in ms. */
 const TROUBLE_WAIT_MS = 5000;
 /** How soon another process that asks for something is heard, in ms, however seldom OpenCode is looked at. */
@@ -59,14 +64,17 @@ export class Watcher {
 
 	/** Runs until `signal` is aborted. Trouble is reported and outwaited; OpenCode keeps the events meanwhile. */
 	async run(signal: AbortSignal): Promise<void> {
-		const { pollMs } = this.#options;
+		const { pollMs, clock } = this.#options;
 		while (!signal.aborted) {
 			this.#rung = false;
+			const lookedAt = clock.now();
 			const waitMs = await this.#look(signal).then(
 				() => pollMs,
 				(error: unknown) => this.#report(error),
 			);
 			await this.#untilCalled(signal, waitMs);
+			const early = this.#rung ? lookedAt + RING_GAP_MS - clock.now() : 0;
+			if (early > 0) await clock.sleep(Math.min(early, RING_GAP_MS), signal);
 		}
 		this.close();
 	}
