@@ -103,7 +103,8 @@ export class Agent {
 			truth: (sessionId) => this.#truth(sessionId),
 		});
 		outbox.recover();
-		outbox.unpark("other_server");
+		// What another server or version mends is tried once with each start.
+		for (const code of ["other_server", "invalid_request"]) outbox.unpark(code);
 		const now = clock.now();
 		if (options.hurry) outbox.hurry();
 		// Who starts an agent that was not let in has probably mended the key.

@@ -18,6 +18,15 @@ export type Outcome = Refusal | Rejection | "unknown";
  */
 export type Action = "reconcile" | "reconnect" | "bury" | "make_anew" | "park" | "refused";
 
+/** A rejection answers an op; from a server that answers anything else with one, only the positions can be believed. */
+const NOT_ASKED: Readonly<Record<Rejection, Action>> = {
+	cursor_conflict: "reconcile",
+	cursor_gap: "reconcile",
+	invalid_payload: "reconcile",
+	too_large: "reconcile",
+	missing_dependency: "reconcile",
+};
+
 /**
  * What to do about every outcome at every step. A missing case does not compile.
  *
@@ -33,11 +42,7 @@ const TABLE: Readonly<Record<Step, Readonly<Record<Outcome, Action>>>> = {
 		invalid_request: "park",
 		busy: "reconcile",
 		unknown: "reconnect",
-		cursor_conflict: "reconcile",
-		cursor_gap: "reconcile",
-		invalid_payload: "reconcile",
-		too_large: "reconcile",
-		missing_dependency: "reconcile",
+		...NOT_ASKED,
 	},
 	redeem: {
 		not_found: "make_anew",
@@ -47,11 +52,7 @@ const TABLE: Readonly<Record<Step, Readonly<Record<Outcome, Action>>>> = {
 		invalid_request: "park",
 		busy: "reconcile",
 		unknown: "reconnect",
-		cursor_conflict: "reconcile",
-		cursor_gap: "reconcile",
-		invalid_payload: "reconcile",
-		too_large: "reconcile",
-		missing_dependency: "reconcile",
+		...NOT_ASKED,
 	},
 	use: {
 		not_found: "reconcile",

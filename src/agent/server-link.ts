@@ -3,7 +3,7 @@ import type { Logger } from "../model/logger.ts";
 import { startShareServer } from "../server/node.ts";
 import { capnwebTransport } from "../transport/capnweb.ts";
 import type { Transport } from "../transport/transport.ts";
-import type { ShareServer } from "./replay.ts";
+import type { ShareServer } from "./redeemer.ts";
 
 /** The share server that an agent works with, and how to reach it. */
 export interface ServerLink {

@@ -56,8 +56,11 @@ export function attentionTo(status: Omit<Status, "attention">): Attention[] {
 }
 
 function afterParking({ session_id: id, parked_code, url }: SessionReport): string {
-	const anew = `\`opencode-outbox unshare ${id}\`, then \`opencode-outbox share ${id}\`, makes a new share.`;
-	if (parked_code === "other_server") return `Run the agent with the server that has the share (${url}). Or: ${anew}`;
+	const share = `then \`opencode-outbox share ${id}\`, makes a new share`;
+	const anew = `\`opencode-outbox unshare ${id}\`, ${share}.`;
+	const forget = `\`opencode-outbox unshare --forget ${id}\`, ${share}; the old one stays where it is.`;
+	if (parked_code === "other_server") return `Run the agent with the server that has the share (${url}). Or: ${forget}`;
+	if (parked_code === "denied") return `Its ops are kept. Somebody has changed the share's secret. ${forget}`;
 	if (parked_code === "invalid_request")
 		return "Upgrade opencode-outbox here or on the server, then restart the agent.";
 	return `Its ops are kept. ${anew}`;

@@ -103,9 +103,7 @@ function verdictOn(drained: boolean, left: Remaining, timeout: string): OutboxEr
 			`${count(left.pending, "op")} (${bytes(left.bytes)}) not sent within ${timeout}.`,
 		);
 	if (left.parked.length > 0)
-		return new OutboxError("revoked", `Parked, with their ops kept: ${left.parked.join(", ")}.`, {
-			hint: "`opencode-outbox status` says why and what to do.",
-		});
+		return new OutboxError("parked", `Parked, with their ops kept: ${left.parked.join(", ")}.`);
 	if (left.dead > 0)
 		return new OutboxError("dead_letters", `${count(left.dead, "dead letter")} wait for a person.`, {
 			hint: ERRORS.dead_letters.hint,

@@ -70,7 +70,7 @@ function tell(host: Host, sessionId: string, json: boolean): number {
 	const grant = outbox.share(sessionId);
 	const session = outbox.session(sessionId);
 	if (session?.parked_code != null)
-		throw new OutboxError("revoked", `The session is parked: the server answered ${session.parked_code}.`);
+		throw new OutboxError("parked", `The session is parked: the server answered ${session.parked_code}.`);
 	if (grant?.url == null)
 		throw new OutboxError(
 			"not_drained",

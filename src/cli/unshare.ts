@@ -63,7 +63,7 @@ export const command = teach(unshare, {
 
 function notDeleted(parked: string | null, url: string | null): OutboxError {
 	if (parked !== null)
-		return new OutboxError("revoked", `The server refuses to delete the share ${url ?? ""} (${parked}).`, {
+		return new OutboxError("denied", `The server refuses to delete the share ${url ?? ""} (${parked}).`, {
 			hint: "Its secret was changed elsewhere; only its new holder can delete it. `--forget` drops what is kept here.",
 		});
 	return new OutboxError("not_drained", "The server could not be asked to delete the share yet.", {

@@ -29,6 +29,7 @@ export const ERRORS = {
 		hint: "Name it with --server and --server-key-file, stop it, or choose another --data-dir.",
 	},
 	not_drained: { exit: 75, hint: "Run it again later; `opencode-outbox status` shows what is pending and why." },
+	parked: { exit: 77, hint: "`opencode-outbox status` says why and what to do." },
 	denied: { exit: 77, hint: "Check the server key." },
 	revoked: { exit: 77, hint: "`opencode-outbox unshare SESSION`, then `share SESSION`, makes a new share." },
 	config: { exit: 78, hint: "Mend the setting where it is set." },

@@ -7,7 +7,7 @@ export const REFUSALS = [
 	"not_found",
 	/** The key, secret or scope does not allow it. */
 	"denied",
-	/** The share was deleted, or its secret was rotated away from this grant. */
+	/** The share was deleted; or, to a link or a repeated createShare, what it names was rotated away. */
 	"revoked",
 	/** The capability is of an earlier epoch; `details.capability_epoch` is the current one. Nothing was applied. */
 	"stale_epoch",

@@ -34,11 +34,11 @@ export const share = sqliteTable(
 );
 
 /**
- * A secret or slug that was rotated away. Appears with the rotation and never goes: who comes with it is told `revoked`,
+ * A slug that was rotated away. Appears with the rotation and never goes: who comes with the old link is told `revoked`,
  * which a guesser is not.
  */
 export const retired = sqliteTable("retired", {
-	/** Hex sha256 of the secret or slug. */
+	/** Hex sha256 of the slug. */
 	hash: text("hash").primaryKey(),
 	share_id: text("share_id").notNull(),
 	/** Epoch ms. */

@@ -103,11 +103,9 @@ export class ShareRules {
 		return this.#decide("redeemShare", share_id, () => {
 			const row = this.#registry.byId(share_id);
 			if (!row) throw notFound();
-			const hash = credentialHash(secret);
-			if (!sameHash(row.secret_hash, hash)) {
-				if (this.#registry.retiredOf(hash) === share_id) throw rotated();
-				throw new ShareRefusal("denied", "The secret is not this share's.");
-			}
+			// A secret that was rotated away is no better than a wrong one: `revoked` is kept for what is gone for everybody.
+			if (!sameHash(row.secret_hash, credentialHash(secret)))
+				throw new ShareRefusal("denied", "The secret is not this share's, or not any more.");
 			if (row.deleted_at !== null) throw deleted();
 			this.#audit.record({ event: "redeemed", method: "redeemShare", share_id });
 			return { share_id, scope: "append", capability_epoch: row.capability_epoch, secret };
@@ -218,9 +216,7 @@ export class ShareRules {
 				secret_hash: credentialHash(secret),
 				slug: request.rotate_slug ? newSlug(this.#options.random) : row.slug,
 			};
-			const now = this.#options.clock.now();
-			if (request.rotate_secret) this.#registry.retire(row.share_id, row.secret_hash, now);
-			if (request.rotate_slug) this.#registry.retire(row.share_id, credentialHash(row.slug), now);
+			if (request.rotate_slug) this.#registry.retire(row.share_id, credentialHash(row.slug), this.#options.clock.now());
 			this.#registry.replace(next);
 			this.#audit.record({ event: "revoked", method: "revokeCapability", share_id: row.share_id });
 			return this.#grant(next, secret);

@@ -211,12 +211,12 @@ describe("a stale epoch after a revocation", () => {
 		await machine.until("the parking", "SELECT 1 FROM session WHERE session_id = ? AND parked_code IS NOT NULL", id);
 
 		const parked = await machine.session(id);
-		expect(parked).toMatchObject({ state: "parked", parked_code: "revoked", cursor });
+		expect(parked).toMatchObject({ state: "parked", parked_code: "denied", cursor });
 		const kept = parked?.pending ?? 0;
 		expect(kept).toBeGreaterThan(0);
 		const status = await machine.cli("status");
 		expect(status.code).toBe(1);
-		expect(status.stdout).toMatch(/Needs you\n.*It is parked \(revoked\)/);
+		expect(status.stdout).toMatch(/Needs you\n.*It is parked \(denied\)/);
 
 		const told = (await refusals(share_id)).length;
 		await opencode.prompt(id, "say: nor this");
@@ -226,7 +226,7 @@ describe("a stale epoch after a revocation", () => {
 			...[id, kept],
 		);
 		const flushed = await machine.flush();
-		expect(flushed).toMatchObject({ code: 77, drained: true, parked: [id], error: { code: "revoked" } });
+		expect(flushed).toMatchObject({ code: 77, drained: true, parked: [id], error: { code: "parked" } });
 		expect(flushed.pending).toBeGreaterThan(kept);
 		expect((await refusals(share_id)).length).toBe(told);
 

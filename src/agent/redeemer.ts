@@ -1,0 +1,164 @@
+import { randomBytes } from "node:crypto";
+import { monotonicFactory } from "ulid";
+import type { Clock } from "../model/clock.ts";
+import type { Logger } from "../model/logger.ts";
+import type { Watermark } from "../model/op.ts";
+import { type GrantedShare, isGranted } from "../outbox/grant.ts";
+import type { Outbox } from "../outbox/outbox.ts";
+import type { Connection, RedeemedShare } from "../transport/transport.ts";
+import { compare, type EntityState, EVENTLESS } from "./compare.ts";
+import { attempt, Failure } from "./failure.ts";
+import { reconcile } from "./reconcile.ts";
+import { shareDigests } from "./verify.ts";
+
+export interface ShareServer {
+	/** What tells servers apart: `embedded`, or the base url. A grant is never shown to another server. */
+	readonly id: string;
+	/** Read for every use, so that a mended key file is seen. */
+	readonly key: () => string;
+}
+
+export interface RedeemerOptions {
+	readonly outbox: Outbox;
+	readonly connection: Connection;
+	readonly server: ShareServer;
+	/** The session as OpenCode has it now; undefined when OpenCode does not have it. */
+	readonly truth: (sessionId: string) => { entities: readonly EntityState[]; watermark: Watermark | null } | undefined;
+	readonly clock: Clock;
+	readonly log: Logger;
+}
+
+/**
+ * Holds the redeemed shares of one connection, each in step with this outbox.
+ *
+ *     no grant -> createShare -> redeem -> reconcile -> redeemed
+ *                                  ^           |
+ *                                  +- fence - compare
+ *
+ * Every method throws a Failure for a call that did not succeed. One call per session at a time.
+ */
+export class Redeemer {
+	readonly #options: RedeemerOptions;
+	readonly #handles = new Map<string, RedeemedShare>();
+	readonly #ulid = monotonicFactory();
+
+	constructor(options: RedeemerOptions) {
+		this.#options = options;
+	}
+
+	/** The session's share with append scope, made, redeemed and reconciled if need be. */
+	async redeemed(sessionId: string): Promise<RedeemedShare> {
+		return this.#handles.get(sessionId) ?? (await this.#redeem(await this.#grant(sessionId)));
+	}
+
+	/** The next `redeemed` redeems anew. */
+	drop(sessionId: string): void {
+		this.#handles.delete(sessionId);
+	}
+
+	/**
+	 * Makes every copy of a batch that may still be under way worthless, before anything sealed is set aside.
+	 *
+	 * Without it a delayed copy could find its position free again and apply an old state on top of a newer one (G2, G3):
+	 * positions of re-sealed ops differ from those in the copy. Bumping the epoch is the only fence the server knows.
+	 */
+	async fence(sessionId: string, handle: RedeemedShare): Promise<void> {
+		this.#handles.delete(sessionId);
+		const grant = await attempt("use", () => handle.revokeCapability({ rotate_secret: false, rotate_slug: false }));
+		this.#options.outbox.epoch(sessionId, grant.capability_epoch);
+	}
+
+	/** Deletes the session's share and forgets what was captured; the session is not shared again by itself. */
+	async unshare(sessionId: string): Promise<void> {
+		const { outbox, connection, log } = this.#options;
+		const share = outbox.share(sessionId);
+		if (share !== undefined) {
+			const granted = await this.#grant(sessionId);
+			outbox.attempt(sessionId);
+			try {
+				const handle = await attempt("redeem", () => connection.redeem(granted.share_id, granted.secret));
+				await attempt("use", () => handle.deleteShare());
+			} catch (error) {
+				// Gone already, perhaps by an attempt whose reply was lost.
+				const gone = error instanceof Failure && (error.outcome === "not_found" || error.outcome === "revoked");
+				if (!gone) throw error;
+			}
+		}
+		this.#handles.delete(sessionId);
+		outbox.forget(sessionId, "never");
+		log.info({ session: sessionId, share: share?.share_id ?? null }, "unshared");
+	}
+
+	async #grant(sessionId: string): Promise<GrantedShare> {
+		const { outbox, server, connection, clock } = this.#options;
+		const asked = outbox.share(sessionId);
+		if (asked && asked.server_url !== server.id) {
+			const message = `the share is on ${asked.server_url}, this agent talks to ${server.id}`;
+			throw new Failure("redeem", "unknown", message, { override: { action: "park", code: "other_server" } });
+		}
+		const share = asked ?? outbox.ask(sessionId, server.id, randomBytes(32).toString("base64url"), clock.now());
+		if (isGranted(share)) return share;
+		outbox.attempt(sessionId);
+		const request = { session_id: sessionId, create_key: share.create_key };
+		const grant = await attempt("create", () => connection.createShare(server.key(), request));
+		outbox.granted(sessionId, grant);
+		this.#options.log.info({ session: sessionId, share: grant.share_id, url: grant.url }, "share made");
+		return { ...share, ...grant };
+	}
+
+	/** Redeems, and brings this side in step with where the share stands. */
+	async #redeem(share: GrantedShare): Promise<RedeemedShare> {
+		const { outbox, connection, clock, log } = this.#options;
+		const sessionId = share.session_id;
+		outbox.attempt(sessionId);
+		const handle = await attempt("redeem", () => connection.redeem(share.share_id, share.secret));
+		const { redemption } = handle;
+		if (redemption.session_id !== sessionId) {
+			const message = `the share ${share.share_id} is said to be of session ${redemption.session_id}`;
+			throw new Failure("redeem", "unknown", message);
+		}
+		if (redemption.capability_epoch !== share.capability_epoch) outbox.epoch(sessionId, redemption.capability_epoch);
+
+		const local = outbox.session(sessionId);
+		if (local === undefined) throw new Error(`session ${sessionId} is not in the outbox`);
+		const position = { ...local, opIdBelow: (cursor: number) => outbox.lastBelow(sessionId, cursor)?.op_id };
+		const next = local.compare_reason
+			? ({ do: "compare", reason: local.compare_reason } as const)
+			: reconcile(position, redemption);
+		if (next.do === "compare") return this.#compare(share, handle, next.reason);
+		if (next.do === "ack") {
+			const ops = outbox.ack(sessionId, next.cursor, clock.now());
+			log.info({ session: sessionId, ops, cursor: next.cursor }, "a lost reply was reconciled");
+		}
+		this.#handles.set(sessionId, handle);
+		return handle;
+	}
+
+	/** Puts fresh ops on top of the share, from what OpenCode has now (agent/compare.ts). */
+	async #compare(share: GrantedShare, handle: RedeemedShare, reason: string): Promise<RedeemedShare> {
+		const { outbox, connection, clock, log } = this.#options;
+		const sessionId = share.session_id;
+		log.warn({ session: sessionId, share: share.share_id, reason }, "comparing the share with OpenCode");
+		outbox.mustCompare(sessionId, reason);
+		await this.fence(sessionId, handle);
+		const fenced = await attempt("redeem", () => connection.redeem(share.share_id, share.secret));
+		const digests = await attempt("use", () => shareDigests(fenced));
+
+		// From here on without a pause, so that what is read and what is written are of one moment.
+		const truth = await attempt("use", async () => this.#options.truth(sessionId));
+		const own = outbox.retained(sessionId);
+		const known = new Set(truth?.entities.map((entity) => entity.key));
+		const extras = own.filter(({ key }) => !known.has(key) && EVENTLESS.has(key));
+		const entities = truth ? [...truth.entities, ...extras] : own;
+		const { fresh, same } = compare(digests, entities, outbox.pendingRemovals(sessionId), this.#newId);
+		const { cursor, last_op_id } = fenced.redemption;
+		const watermark = truth ? truth.watermark : (outbox.session(sessionId)?.watermark ?? null);
+		outbox.rebase(sessionId, { cursor, last_op_id, fresh, same, watermark }, clock.now());
+		outbox.epoch(sessionId, fenced.redemption.capability_epoch);
+		log.info({ session: sessionId, fresh: fresh.length, same: same.size, cursor }, "compared");
+		this.#handles.set(sessionId, fenced);
+		return fenced;
+	}
+
+	readonly #newId = (): string => this.#ulid(this.#options.clock.now());
+}
