@@ -25,6 +25,11 @@ export type {
 export { type ShareServer, type ShareServerOptions, startShareServer } from "./server/node.ts";
 export { DatabaseSource } from "./source/database.ts";
 export { findOpencodeDatabase } from "./source/discovery.ts";
+export type { Doorbell, Ring } from "./source/doorbell.ts";
+export { ServerExtras } from "./source/extras.ts";
+export { FileDoorbell } from "./source/file-doorbell.ts";
+export { type ServerAddress, serverAddress } from "./source/http.ts";
+export { OpencodeServer, type OpencodeServerOptions } from "./source/server.ts";
 export type { Change, SessionRead, Source } from "./source/source.ts";
 export { type CapnwebOptions, capnwebTransport } from "./transport/capnweb.ts";
 export type { Connection, RedeemedShare, Transport } from "./transport/transport.ts";

@@ -8,6 +8,8 @@ CREATE TABLE `agent` (
 	`opencode_url` text,
 	`opencode_connected` integer DEFAULT false NOT NULL,
 	`server_url` text,
+	`server_id` text,
+	`share_mode` text,
 	`transport` text,
 	`server_state` text DEFAULT 'unknown' NOT NULL,
 	`last_error` text,

@@ -105,6 +105,7 @@ export class Agent {
 		outbox.recover();
 		// What another server or version mends is tried once with each start.
 		for (const code of ["other_server", "invalid_request"]) outbox.unpark(code);
+		outbox.parkForeign(link.server.id);
 		const now = clock.now();
 		if (options.hurry) outbox.hurry();
 		// Who starts an agent that was not let in has probably mended the key.
@@ -112,7 +113,17 @@ export class Agent {
 		if (isDue) outbox.say({ next_connect_at: 0 }, now);
 		const looksAt = { opencode_db: options.opencodeDb, opencode_url: opencode?.url ?? null };
 		outbox.say({ pid: process.pid, state: "starting", since: now, ...looksAt }, now);
-		outbox.say({ server_url: link.url, server_state: "unknown", transport: null, opencode_connected: false }, now);
+		outbox.say(
+			{
+				server_url: link.url,
+				server_id: link.server.id,
+				share_mode: mode,
+				server_state: "unknown",
+				transport: null,
+				opencode_connected: false,
+			},
+			now,
+		);
 		this.#loops.push(this.#watcher.run(this.#capturing.signal), this.#flush());
 		this.#loops.push(this.#hear(options.fileDoorbell, undefined, capture));
 		if (opencode) this.#loops.push(this.#hear(opencode.doorbell, opencode.extras, capture));
@@ -131,7 +142,7 @@ export class Agent {
 	/** Captures what is there and flushes until idle, or until `signal` is aborted. Returns whether it is idle. */
 	async drain(signal: AbortSignal): Promise<boolean> {
 		const { clock, log } = this.#options;
-		this.outbox.say({ state: "draining" }, clock.now());
+		this.#say({ state: "draining" });
 		await this.capture(signal).catch((error: unknown) =>
 			log.warn({ err: messageOf(error) }, "nothing more was captured"),
 		);
@@ -151,12 +162,9 @@ export class Agent {
 		await Promise.allSettled(this.#loops);
 		this.#watcher.close();
 		await this.link.close();
-		try {
-			this.outbox.say({ state: "stopped", transport: null, opencode_connected: false }, this.#options.clock.now());
-		} finally {
-			this.outbox.close();
-			this.#lock.release();
-		}
+		this.#say({ state: "stopped", transport: null, opencode_connected: false });
+		this.outbox.close();
+		this.#lock.release();
 	}
 
 	/** The flusher, started again when the disk would not take what it wrote. */
@@ -170,6 +178,16 @@ export class Agent {
 				log.error({ err: messageOf(error) }, "flushing is stopped for a moment");
 				await clock.sleep(RESTART_WAIT_MS, signal);
 			}
+		}
+	}
+
+	/** Tells `status`; a disk that will not take it is no reason to stop otherwise than asked. */
+	#say(fields: Parameters<Outbox["say"]>[0]): void {
+		const { clock, log } = this.#options;
+		try {
+			this.outbox.say(fields, clock.now());
+		} catch (error) {
+			log.warn({ err: messageOf(error) }, "the outbox could not be written");
 		}
 	}
 

@@ -43,9 +43,10 @@ export class Capture {
 		for (let stale = true; stale && !signal.aborted; ) {
 			stale = false;
 			const wanted = this.#outbox.wanted();
+			const shared = new Set(this.#mode === "auto" ? [] : this.#outbox.shared());
 			const isWanted = (sessionId: string) => {
 				const what = wanted.get(sessionId) ?? "auto";
-				return what === "share" || (what === "auto" && this.#mode === "auto");
+				return what === "share" || (what === "auto" && (this.#mode === "auto" || shared.has(sessionId)));
 			};
 			for await (const read of source.read(this.#outbox.captured(), isWanted, signal)) {
 				// Another process captured this session meanwhile: read again from where it stands now.
@@ -107,6 +108,8 @@ export class Capture {
 		const poison = read.entities.filter(isPoison);
 		const entities = read.entities.filter((change): change is Change => !isPoison(change));
 		const captured = this.#outbox.capturedDigests(sessionIdOf(read));
+		// Deleted and there again: the session is said anew, which takes the mark back.
+		if (captured.delete(keys.sessionDeleted)) captured.delete(keys.session);
 		const unreadable = new Set(poison.map((entity) => entity.key));
 		const news = snapshotDifference(captured, entities, unreadable, this.#newId).filter(
 			(item) => captured.has(item.key) || !isEmpty(item),

@@ -7,8 +7,8 @@ export interface EntityState {
 	readonly payload: string;
 }
 
-/** Keys of entities that no snapshot of OpenCode's tables holds. */
-export const EVENTLESS: ReadonlySet<string> = new Set([keys.sessionDiff, keys.model, keys.sessionDeleted]);
+/** Keys of entities of a session that OpenCode has, which no snapshot of its tables holds. */
+export const EVENTLESS: ReadonlySet<string> = new Set([keys.sessionDiff, keys.model]);
 
 export interface Comparison {
 	readonly fresh: readonly OpIntent[];

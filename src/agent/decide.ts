@@ -11,12 +11,13 @@ export type Outcome = Refusal | Rejection | "unknown";
 /**
  * - `reconcile`: redeem again and let the positions tell.
  * - `reconnect`: the same on a new connection.
+ * - `compare`: positions cannot be trusted; another writer has been here.
  * - `bury`: set this op aside, re-seal the rest.
  * - `make_anew`: there is no such share; make one and compare.
  * - `park`: stop until a person acts.
  * - `refused`: the server does not let this agent in at all; all sessions wait.
  */
-export type Action = "reconcile" | "reconnect" | "bury" | "make_anew" | "park" | "refused";
+export type Action = "reconcile" | "reconnect" | "compare" | "bury" | "make_anew" | "park" | "refused";
 
 /** A rejection answers an op; from a server that answers anything else with one, only the positions can be believed. */
 const NOT_ASKED: Readonly<Record<Rejection, Action>> = {
@@ -62,11 +63,12 @@ const TABLE: Readonly<Record<Step, Readonly<Record<Outcome, Action>>>> = {
 		invalid_request: "park",
 		busy: "reconcile",
 		unknown: "reconnect",
-		cursor_conflict: "reconcile",
+		cursor_conflict: "compare",
 		cursor_gap: "reconcile",
 		invalid_payload: "bury",
 		too_large: "bury",
-		missing_dependency: "bury",
+		// What depends on a buried op is set aside with it, so only a foreign op in its place leaves one without.
+		missing_dependency: "compare",
 	},
 };
 

@@ -40,6 +40,8 @@ export class Flusher {
 	/** Sessions being flushed. */
 	readonly #active = new Map<string, Promise<void>>();
 	#connection: Connection | undefined;
+	/** True once a session got through on this connection. */
+	#proven = false;
 
 	constructor(options: FlusherOptions) {
 		this.#options = options;
@@ -57,8 +59,11 @@ export class Flusher {
 		signal.addEventListener("abort", stop);
 		try {
 			while (!signal.aborted) {
-				if (this.work().length === 0) await this.#news.wait(signal);
-				else await this.#serve(signal);
+				const [next] = this.work();
+				const now = this.#options.clock.now();
+				if (next === undefined) await this.#news.wait(signal);
+				else if (isDue(next.next_retry_at, now, SESSION_BACKOFF)) await this.#serve(signal);
+				else await this.#news.wait(signal, next.next_retry_at - now, this.#options.clock);
 			}
 		} finally {
 			signal.removeEventListener("abort", stop);
@@ -119,6 +124,7 @@ export class Flusher {
 				log.info({ transport: connection.kind, reason: messageOf(connection.closed.reason) }, "connection ended");
 				const refused = outbox.agent()?.server_state === "refused";
 				outbox.say({ server_state: refused ? "refused" : "unknown", transport: null }, clock.now());
+				if (!this.#proven && !refused) this.#countFailure();
 			}
 		}
 	}
@@ -128,6 +134,7 @@ export class Flusher {
 		const flush = replay
 			.flush(sessionId, signal)
 			.then((end) => {
+				if (end === "done") this.#proveConnection();
 				if (end !== "refused") return;
 				const until = clock.now() + REFUSED_WAIT_MS;
 				const last_error = "the server does not accept this agent's key";
@@ -142,14 +149,15 @@ export class Flusher {
 			})
 			.finally(() => {
 				this.#active.delete(sessionId);
-				this.#news.notify();
+				// A turn of the event loop later, so that whatever goes wrong here never starves timers and signals.
+				setImmediate(() => this.#news.notify());
 			});
 		this.#active.set(sessionId, flush);
 	}
 
 	/** A connection, or undefined when aborted. Waits out what is due first; never gives up. */
 	async #connect(signal: AbortSignal): Promise<Connection | undefined> {
-		const { outbox, transport, clock, random, log } = this.#options;
+		const { outbox, transport, clock, log } = this.#options;
 		await this.#untilDue(signal);
 		if (signal.aborted) return undefined;
 		try {
@@ -160,22 +168,39 @@ export class Flusher {
 				signal,
 				onFailedAttempt: async ({ error }) => {
 					if (signal.aborted) return;
-					const attempts = (outbox.agent()?.connect_attempts ?? 0) + 1;
-					const next_connect_at = clock.now() + fullJitter(attempts, CONNECT_BACKOFF, random);
-					const said = { server_state: "unreachable", connect_attempts: attempts, next_connect_at } as const;
-					outbox.say({ ...said, transport: null, last_error: error.message }, clock.now());
-					log.warn({ attempts, next_connect_at, err: error.message }, "the share server is not reachable");
+					const wait = this.#countFailure();
+					const said = { server_state: "unreachable", transport: null, last_error: error.message } as const;
+					outbox.say(said, clock.now());
+					log.warn({ ...wait, err: error.message }, "the share server is not reachable");
 					await this.#untilDue(signal);
 				},
 			});
-			const said = { server_state: "connected", connect_attempts: 0, next_connect_at: 0, last_error: null } as const;
-			outbox.say({ ...said, transport: connection.kind }, clock.now());
+			// The count of failed attempts is only forgotten once a session got through: a server that accepts and hangs up
+			// must not be asked again at once.
+			this.#proven = false;
+			outbox.say({ server_state: "connected", last_error: null, transport: connection.kind }, clock.now());
 			log.info({ transport: connection.kind }, "connected");
 			return connection;
 		} catch (error) {
 			if (signal.aborted) return undefined;
 			throw error;
 		}
+	}
+
+	/** A session got through: the connection is as good as it looks. */
+	#proveConnection(): void {
+		if (this.#proven) return;
+		this.#proven = true;
+		this.#options.outbox.say({ connect_attempts: 0, next_connect_at: 0 }, this.#options.clock.now());
+	}
+
+	/** Counts an attempt to connect that came to nothing, and says when the next is due. */
+	#countFailure(): { attempts: number; next_connect_at: number } {
+		const { outbox, clock, random } = this.#options;
+		const attempts = (outbox.agent()?.connect_attempts ?? 0) + 1;
+		const next_connect_at = clock.now() + fullJitter(attempts, CONNECT_BACKOFF, random);
+		outbox.say({ connect_attempts: attempts, next_connect_at }, clock.now());
+		return { attempts, next_connect_at };
 	}
 
 	async #untilDue(signal: AbortSignal): Promise<void> {

@@ -85,7 +85,7 @@ export class Redeemer {
 			}
 		}
 		this.#handles.delete(sessionId);
-		outbox.forget(sessionId, "never");
+		outbox.forget(sessionId);
 		log.info({ session: sessionId, share: share?.share_id ?? null }, "unshared");
 	}
 

@@ -18,6 +18,8 @@ const WINDOW_BYTES = 4 * 1024 * 1024;
  */
 const LEASE_MS = 600_000;
 
+export type FlushEnd = "done" | "failed" | "refused";
+
 export interface ReplayOptions extends RedeemerOptions {
 	/** Whom leases are given to; one per process. */
 	readonly owner: string;
@@ -47,23 +49,25 @@ export class Replay {
 	/**
 	 * Brings a session's pending ops to the server, or notes in the outbox why not and when to try again.
 	 *
-	 * @returns "refused" when the server lets no session in; else undefined.
+	 * @returns "done", "failed" (it is in the outbox how), or "refused" when the server lets no session in.
 	 * @throws OutboxError what the local disk threw; nothing is lost.
 	 */
-	async flush(sessionId: string, signal: AbortSignal): Promise<"refused" | undefined> {
+	async flush(sessionId: string, signal: AbortSignal): Promise<FlushEnd> {
 		const { outbox } = this.#options;
 		try {
-			if (outbox.session(sessionId)?.wanted === "unshare") {
+			// One flush per session at a time: a lease from before is of a flush that failed on its way to the disk.
+			outbox.release(sessionId);
+			if (outbox.line(sessionId)?.wanted === "unshare") {
 				await this.#redeemer.unshare(sessionId);
-				return undefined;
+				return "done";
 			}
 			// A seal that a rejection has undone starts this over.
 			while (!signal.aborted) {
 				const handle = await this.#redeemer.redeemed(sessionId);
 				if ((await this.#send(sessionId, handle, signal)) === "done") break;
 			}
-			if ((outbox.session(sessionId)?.attempts ?? 0) > 0) outbox.settle(sessionId);
-			return undefined;
+			if ((outbox.line(sessionId)?.attempts ?? 0) > 0) outbox.settle(sessionId);
+			return "done";
 		} catch (error) {
 			if (!(error instanceof Failure)) throw error;
 			return this.#fail(sessionId, error);
@@ -78,7 +82,9 @@ export class Replay {
 		try {
 			for (;;) {
 				const bytes = () => flights.reduce((sum, flight) => sum + flight.bytes, 0);
-				while (!signal.aborted && flights.length < WINDOW[connection.kind] && bytes() < WINDOW_BYTES) {
+				// Asked to unshare meanwhile: what is under way is the last that goes out.
+				const isWanted = outbox.line(sessionId)?.wanted !== "unshare";
+				while (isWanted && !signal.aborted && flights.length < WINDOW[connection.kind] && bytes() < WINDOW_BYTES) {
 					const reserved = this.#next(sessionId, handle);
 					if (reserved === undefined) break;
 					flights.push(launch(reserved, handle));
@@ -91,7 +97,7 @@ export class Replay {
 				if (verdict === undefined) throw new Failure("use", "unknown", "the ack's cursor lies before its own ops");
 				// A cursor beyond all that was sealed here is another writer's doing, and it may have overtaken us by more than
 				// the server's ledger remembers: then even "duplicate" proves nothing. Nothing is acked on its word.
-				if (answer.ack.cursor > (outbox.session(sessionId)?.sealed_cursor ?? 0))
+				if (answer.ack.cursor > (outbox.line(sessionId)?.sealed_cursor ?? 0))
 					throw new Failure("use", "cursor_conflict", "another writer has appended to this share");
 				const ops = outbox.ack(sessionId, verdict.cursor, clock.now());
 				const { batch_id } = flight.batch;
@@ -148,15 +154,16 @@ export class Replay {
 		}
 	}
 
-	#fail(sessionId: string, failure: Failure): "refused" | undefined {
+	#fail(sessionId: string, failure: Failure): FlushEnd {
 		const { outbox, connection, clock, random, log } = this.#options;
 		this.#redeemer.drop(sessionId);
-		const attempts = Math.max(1, outbox.session(sessionId)?.attempts ?? 1);
+		const attempts = Math.max(1, outbox.line(sessionId)?.attempts ?? 1);
 		const decision = decide(failure.step, failure.outcome, attempts, random, failure.retryAfterMs);
 		const action = failure.override?.action ?? decision.action;
 		const facts = { session: sessionId, step: failure.step, outcome: failure.outcome, err: failure.message, action };
 		outbox.nack(sessionId, clock.now() + decision.waitMs, failure.message);
 		if (action === "park") outbox.park(sessionId, failure.override?.code ?? failure.outcome, failure.message);
+		if (action === "compare") outbox.mustCompare(sessionId, `another writer has appended to it: ${failure.message}`);
 		if (action === "make_anew") {
 			outbox.giveUp(sessionId);
 			outbox.mustCompare(sessionId, "the server has no such share; a new one is made");
@@ -165,6 +172,6 @@ export class Replay {
 		else log.info({ ...facts, wait_ms: decision.waitMs }, "an attempt failed");
 		// Over HTTP nothing else tells that the server is gone; a socket does so itself.
 		if (action === "reconnect" && connection.kind === "http-batch") connection.close();
-		return action === "refused" ? "refused" : undefined;
+		return action === "refused" ? "refused" : "failed";
 	}
 }

@@ -12,8 +12,15 @@ export interface Attention {
 	readonly next: string;
 }
 
-/** Everything that waits for a person, the agent's own first. What mends itself (retries, a silent server) is not in it. */
-export function attentionTo(status: Omit<Status, "attention">): Attention[] {
+/** What a disk has free when it counts as full, in bytes: an append would not fit any more. */
+const FULL_BELOW = 1024 * 1024;
+
+/**
+ * Everything that waits for a person, the agent's own first. What mends itself (retries, a silent server) is not in it.
+ *
+ * @param freeBytes of the disk that holds the outbox; undefined when it cannot be told.
+ */
+export function attentionTo(status: Omit<Status, "attention">, freeBytes?: number): Attention[] {
 	const { agent, server, outbox, sessions } = status;
 	const list: Attention[] = [];
 	const add = (session_id: string | null, what: string, next: string) => void list.push({ session_id, what, next });
@@ -27,6 +34,10 @@ export function attentionTo(status: Omit<Status, "attention">): Attention[] {
 	if (agent.state === "stopped" && outbox.pending > 0) {
 		const next = "`opencode-outbox run` starts it; `opencode-outbox flush` sends what is there once.";
 		add(null, `The agent is stopped; ${pending} pending.`, next);
+	}
+	if (freeBytes !== undefined && freeBytes < FULL_BELOW) {
+		const next = "Free some space; it goes on by itself, OpenCode keeps the events.";
+		add(null, "The disk that holds the outbox is full; capture is stopped.", next);
 	}
 	if (server.state === "refused") {
 		const what = `The share server ${server.url ?? ""} does not accept the server key.`;

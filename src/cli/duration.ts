@@ -27,9 +27,13 @@ export function durationSchema(minMs: number, maxMs: number) {
 	});
 }
 
-/** The value of a flag that is a duration and no setting, in ms. Throws OutboxError usage. */
+/** A timer takes 24 days at most, and fires at once when it is given more. */
+const FLAG_MS_MAX = 24 * UNIT_MS.h;
+
+/** The value of a flag that is a duration and no setting, in ms, 24 h at most. Throws OutboxError usage. */
 export function durationFlag(flag: string, text: string): number {
 	const ms = parseDuration(text);
 	if (ms === undefined) throw new OutboxError("usage", `--${flag} ${text}: expected ${DURATION_FORM}.`);
+	if (ms > FLAG_MS_MAX) throw new OutboxError("usage", `--${flag} ${text}: expected 24h at most.`);
 	return ms;
 }

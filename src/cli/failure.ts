@@ -25,9 +25,10 @@ export function wantsJson(argv: readonly string[]): boolean {
 }
 
 function asPersonsError(thrown: unknown): OutboxError {
-	// Errors of the file system name their file; SQLite's have been named where they were thrown.
-	const path = (thrown as { path?: unknown } | null)?.path;
-	return asOutboxError(typeof path === "string" ? asStorageError(thrown, path) : thrown);
+	if (!(thrown instanceof Error)) return asOutboxError(thrown);
+	// Errors of the file system name their file; SQLite's do not, where they come from a statement.
+	const { path } = thrown as { path?: unknown };
+	return asOutboxError(asStorageError(thrown, typeof path === "string" ? path : "The outbox"));
 }
 
 function stackOf(error: OutboxError): string {

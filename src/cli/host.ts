@@ -47,7 +47,9 @@ export async function withHost<T>(settings: Settings, log: Logger, body: (host: 
 		outbox.hurry();
 		const wasRefused = outbox.agent()?.server_state === "refused";
 		outbox.say({ next_connect_at: 0, ...(wasRefused ? { server_state: "unknown" } : {}) }, systemClock.now());
-		const capture = new Capture({ outbox, mode: settings.share, clock: systemClock, log });
+		// What is shared is the running agent's to decide, not this command's flags'.
+		const mode = outbox.agent()?.share_mode ?? settings.share;
+		const capture = new Capture({ outbox, mode, clock: systemClock, log });
 		return await body({
 			outbox,
 			beside: true,
@@ -60,7 +62,7 @@ export async function withHost<T>(settings: Settings, log: Logger, body: (host: 
 				}
 			},
 			until: untilOn(outbox),
-			idle: () => sendable(outbox, settings.share).length === 0,
+			idle: () => sendable(outbox, mode).length === 0,
 		});
 	} finally {
 		outbox.close();

@@ -2,7 +2,7 @@ import { dirname } from "node:path";
 import type { StringArgDef } from "citty";
 import { OutboxError } from "../model/errors.ts";
 import { readConfig } from "./config-file.ts";
-import { didYouMean } from "./nearest.ts";
+import { nearest } from "./nearest.ts";
 import { configPath, type Env } from "./paths.ts";
 import { SETTING_NAMES, SETTINGS, type SettingName, type Settings, variableOf } from "./settings-table.ts";
 import { printable } from "./terminal.ts";
@@ -110,7 +110,10 @@ function refuseUnknownVariables(env: Env): void {
 	const known = SETTING_NAMES.map(variableOf);
 	for (const variable of Object.keys(env)) {
 		if (!variable.startsWith(PREFIX) || known.includes(variable)) continue;
-		const hint = didYouMean(variable, known, `Unset it. Known are ${known.join(", ")}.`);
+		// Without the prefix, which alone would make any two look alike.
+		const bare = known.map((name) => name.slice(PREFIX.length));
+		const meant = nearest(variable.slice(PREFIX.length), bare);
+		const hint = meant === undefined ? `Unset it. Known are ${known.join(", ")}.` : `Did you mean ${PREFIX}${meant}?`;
 		throw new OutboxError("config", `${printable(variable)} is no setting of opencode-outbox (from the environment).`, {
 			hint,
 		});

@@ -3,6 +3,7 @@ import { OutboxError } from "../model/errors.ts";
 import { durationFlag } from "./duration.ts";
 import { type Host, withHost } from "./host.ts";
 import { createLogger } from "./logger.ts";
+import { otherServer } from "./other-server.ts";
 import { requireSession } from "./session-arg.ts";
 import { resolveQuietly, settingsArgs } from "./settings.ts";
 import { teach } from "./teach.ts";
@@ -69,6 +70,7 @@ function tell(host: Host, sessionId: string, json: boolean): number {
 	const { outbox, beside } = host;
 	const grant = outbox.share(sessionId);
 	const session = outbox.session(sessionId);
+	if (session?.parked_code === "other_server") throw otherServer(outbox, sessionId);
 	if (session?.parked_code != null)
 		throw new OutboxError("parked", `The session is parked: the server answered ${session.parked_code}.`);
 	if (grant?.url == null)

@@ -43,7 +43,14 @@ export interface Status {
 /** Derives what `status` tells from what the outbox says, whether the agent's lock is held, and the time. Pure. */
 export function statusOf(
 	report: Report,
-	facts: { readonly isLocked: boolean; readonly now: number; readonly version: string; readonly dataDir: string },
+	facts: {
+		readonly isLocked: boolean;
+		readonly now: number;
+		readonly version: string;
+		readonly dataDir: string;
+		/** Of the disk that holds the outbox; undefined when it cannot be told. */
+		readonly freeBytes?: number | undefined;
+	},
 ): Status {
 	const { isLocked, now, version, dataDir } = facts;
 	const { agent, totals } = report;
@@ -78,7 +85,7 @@ export function statusOf(
 		},
 		sessions: [...report.sessions].sort((a, b) => latest(b) - latest(a)),
 	};
-	return { ...status, attention: attentionTo(status) };
+	return { ...status, attention: attentionTo(status, facts.freeBytes) };
 }
 
 function agentState(said: AgentState | undefined, isLocked: boolean): AgentState | "dead" {

@@ -1,3 +1,4 @@
+import { statfsSync } from "node:fs";
 import { defineCommand } from "citty";
 import { EMPTY_REPORT, openReport, type Report } from "../outbox/report.ts";
 import { isLocked } from "../sqlite/lock.ts";
@@ -26,7 +27,8 @@ export const command = teach(
 		async run({ args }) {
 			const { dataDir } = resolveSettings(args);
 			const seen = await look(pathsIn(dataDir));
-			const status = statusOf(seen.report ?? EMPTY_REPORT, { ...seen, version: version(), dataDir });
+			const facts = { ...seen, version: version(), dataDir, freeBytes: freeBytesAt(dataDir) };
+			const status = statusOf(seen.report ?? EMPTY_REPORT, facts);
 			const isBlank = seen.report === undefined && !seen.isLocked;
 			if (args.json) process.stdout.write(jsonLine(status));
 			else if (isBlank)
@@ -51,6 +53,17 @@ export const command = teach(
 		],
 	},
 );
+
+/** What this user can still write there, in bytes; undefined when it cannot be told. */
+function freeBytesAt(dataDir: string): number | undefined {
+	try {
+		const { blocks, bavail, bsize } = statfsSync(dataDir);
+		// Some file systems have no notion of size.
+		return blocks === 0 ? undefined : bavail * bsize;
+	} catch {
+		return undefined;
+	}
+}
 
 /** How often a look is repeated while the agent is just coming or going. */
 const LOOKS_MAX = 5;

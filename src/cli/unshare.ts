@@ -1,8 +1,10 @@
 import { defineCommand } from "citty";
 import { OutboxError } from "../model/errors.ts";
+import type { Outbox } from "../outbox/outbox.ts";
 import { durationFlag } from "./duration.ts";
 import { withHost } from "./host.ts";
 import { createLogger } from "./logger.ts";
+import { otherServer } from "./other-server.ts";
 import { resolveQuietly, settingsArgs } from "./settings.ts";
 import { teach } from "./teach.ts";
 import { jsonLine, printable } from "./terminal.ts";
@@ -37,9 +39,8 @@ const unshare = defineCommand({
 					if (args.forget === true) return false;
 					throw error;
 				});
-			if (!deleted && args.forget !== true)
-				throw notDeleted(outbox.session(sessionId)?.parked_code ?? null, outbox.share(sessionId)?.url ?? null);
-			if (!deleted) outbox.forget(sessionId, "never");
+			if (!deleted && args.forget !== true) throw notDeleted(outbox, sessionId);
+			if (!deleted) outbox.forget(sessionId);
 			if (args.json) process.stdout.write(jsonLine({ session_id: sessionId, unshared: true, deleted }));
 			else
 				process.stdout.write(
@@ -57,13 +58,16 @@ export const command = teach(unshare, {
 		0: "the share is gone",
 		66: "the outbox knows no such session",
 		75: "the server could not be asked before the deadline; the wish is kept and carried out by the next run",
-		77: "the server refuses to delete it: its secret was changed by somebody else (see --forget)",
+		77: "the server refuses to delete it: its secret was changed by somebody else (see --forget); or it is on another server",
 	},
 });
 
-function notDeleted(parked: string | null, url: string | null): OutboxError {
+function notDeleted(outbox: Outbox, sessionId: string): OutboxError {
+	const parked = outbox.session(sessionId)?.parked_code ?? null;
+	if (parked === "other_server") return otherServer(outbox, sessionId);
+	const url = outbox.share(sessionId)?.url ?? "";
 	if (parked !== null)
-		return new OutboxError("denied", `The server refuses to delete the share ${url ?? ""} (${parked}).`, {
+		return new OutboxError("denied", `The server refuses to delete the share ${url} (${parked}).`, {
 			hint: "Its secret was changed elsewhere; only its new holder can delete it. `--forget` drops what is kept here.",
 		});
 	return new OutboxError("not_drained", "The server could not be asked to delete the share yet.", {

@@ -11,6 +11,8 @@ const WIDTH = 100;
 const COMMON_EXITS: Readonly<Record<number, string>> = {
 	64: "a wrong command, flag or value",
 	70: "a defect of this program",
+	73: "not allowed to write there",
+	74: "the disk is full or fails",
 	78: "a wrong setting, or a file of a newer version",
 };
 

@@ -1,5 +1,5 @@
 import { defineCommand } from "citty";
-import { runningEmbeddedLink, type ServerLink } from "../agent/server-link.ts";
+import { remoteLink, runningEmbeddedLink, type ServerLink } from "../agent/server-link.ts";
 import { type Difference, differenceOf, expectedDigests, isClean, shareDigests } from "../agent/verify.ts";
 import { systemClock } from "../model/clock.ts";
 import { messageOf, OutboxError } from "../model/errors.ts";
@@ -10,8 +10,9 @@ import type { Connection } from "../transport/transport.ts";
 import { openLink, openSource } from "./compose.ts";
 import { durationFlag } from "./duration.ts";
 import { createLogger } from "./logger.ts";
+import { elsewhere } from "./other-server.ts";
 import { pathsIn } from "./paths.ts";
-import { readServerKey } from "./server-key.ts";
+import { requireSession } from "./session-arg.ts";
 import { resolveQuietly, type Settings, settingsArgs } from "./settings.ts";
 import { teach } from "./teach.ts";
 import { jsonLine, printable } from "./terminal.ts";
@@ -45,14 +46,16 @@ const verify = defineCommand({
 	async run({ args }) {
 		const settings = resolveQuietly(args);
 		const deadline = systemClock.now() + durationFlag("timeout", args.timeout);
-		const verdicts = await withParts(settings, async ({ outbox, source, connection, beside }) => {
+		const verdicts = await withParts(settings, async (parts) => {
+			const { outbox, beside } = parts;
+			for (const sessionId of args._) await requireSession(settings, outbox, sessionId);
 			const asked = args._.length > 0 ? args._ : outbox.shared();
 			const all: SessionVerdict[] = [];
 			for (const sessionId of asked) {
-				let verdict = await compare(outbox, source, connection, sessionId);
+				let verdict = await compare(parts, sessionId);
 				while (!verdict.clean && beside && systemClock.now() < deadline) {
 					await systemClock.sleep(LOOK_MS);
-					verdict = await compare(outbox, source, connection, sessionId);
+					verdict = await compare(parts, sessionId);
 				}
 				all.push(verdict);
 			}
@@ -74,7 +77,7 @@ export const command = teach(verify, {
 	exits: {
 		0: "no difference",
 		1: "differences, each named",
-		66: "there is no OpenCode database here",
+		66: "there is no OpenCode database here, or no such session",
 		69: "the share server cannot be reached",
 	},
 	repeats: true,
@@ -84,6 +87,8 @@ interface Parts {
 	readonly outbox: Outbox;
 	readonly source: Source;
 	readonly connection: Connection;
+	/** The connection's server, as grants name it. */
+	readonly serverId: string;
 	/** True when an agent runs that may still bring a share up to date. */
 	readonly beside: boolean;
 }
@@ -99,11 +104,11 @@ async function withParts<T>(settings: Settings, body: (parts: Parts) => Promise<
 		const outbox = await openOutbox(paths.outbox);
 		try {
 			const link = beside ? runningLink(settings, outbox) : undefined;
-			const { transport, close } = link ?? (await openLink(settings, log, 0));
+			const { transport, server, close } = link ?? (await openLink(settings, log, 0));
 			try {
 				const connection = await transport.connect(AbortSignal.timeout(30_000));
 				try {
-					return await body({ outbox, source, connection, beside });
+					return await body({ outbox, source, connection, serverId: server.id, beside });
 				} finally {
 					connection.close();
 				}
@@ -119,24 +124,29 @@ async function withParts<T>(settings: Settings, body: (parts: Parts) => Promise<
 	}
 }
 
-/** The embedded server of the agent that runs; undefined when the settings name another server. */
+/** The server of the agent that runs; undefined when the settings name another one, or the agent has not spoken yet. */
 function runningLink(settings: Settings, outbox: Outbox): ServerLink | undefined {
-	const url = outbox.agent()?.server_url;
-	if (settings.server !== undefined || url == null) return undefined;
-	const key = readServerKey(pathsIn(settings.dataDir).serverKey);
-	return runningEmbeddedLink({ url, key, clock: systemClock });
+	const agent = outbox.agent();
+	const url = agent?.server_url;
+	if (url == null || agent?.state === "stopped") return undefined;
+	if (settings.server !== undefined && settings.server !== url) return undefined;
+	// Redeeming takes the share's own secret; the server's key is for who makes shares.
+	const key = "";
+	if (agent?.server_id === "embedded") return runningEmbeddedLink({ url, key, clock: systemClock });
+	return remoteLink({ url, key: () => key, clock: systemClock });
 }
 
-async function compare(
-	outbox: Outbox,
-	source: Source,
-	connection: Connection,
-	sessionId: string,
-): Promise<SessionVerdict> {
+async function compare(parts: Parts, sessionId: string): Promise<SessionVerdict> {
+	const { outbox, source, connection, serverId } = parts;
 	const nothing = { compared: 0, missing: [], different: [], extra: [] };
 	const grant = outbox.share(sessionId);
 	if (grant?.share_id == null || grant.secret == null) {
 		const note = "it is not shared";
+		return { session_id: sessionId, clean: false, ...nothing, note };
+	}
+	// A secret is for the server that gave it out, and for no other.
+	if (grant.server_url !== serverId) {
+		const note = `its share is on ${elsewhere(grant.server_url)}`;
 		return { session_id: sessionId, clean: false, ...nothing, note };
 	}
 	try {

@@ -24,6 +24,7 @@ export const ERRORS = {
 	disk_full: { exit: 74, hint: "Free some space; capture goes on by itself, OpenCode keeps the events." },
 	io: { exit: 74, hint: "Check the disk and its permissions." },
 	owned: { exit: 75, hint: "Use the agent that runs, or stop it first." },
+	busy: { exit: 75, hint: "Try again; it goes on by itself once the other program lets go." },
 	server_owned: {
 		exit: 75,
 		hint: "Name it with --server and --server-key-file, stop it, or choose another --data-dir.",

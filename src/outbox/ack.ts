@@ -51,6 +51,14 @@ export function nackVerb(sqlite: Sqlite) {
 		});
 }
 
+/** Gives back what is leased of one session; writes nothing when nothing is. */
+export function releaseVerb(sqlite: Sqlite) {
+	const release = sqlite.prepare(
+		"UPDATE batch SET lease_owner = NULL, lease_until = 0 WHERE session_id = ? AND lease_owner IS NOT NULL",
+	);
+	return (sessionId: string): void => void release.run(sessionId);
+}
+
 /** Gives back every lease: the caller holds the outbox alone, so whoever held one is dead. */
 export function recoverVerb(sqlite: Sqlite) {
 	const release = sqlite.prepare("UPDATE batch SET lease_owner = NULL, lease_until = 0 WHERE lease_owner IS NOT NULL");

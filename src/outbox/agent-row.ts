@@ -14,6 +14,8 @@ export interface AgentRow {
 	readonly opencode_url: string | null;
 	readonly opencode_connected: boolean;
 	readonly server_url: string | null;
+	readonly server_id: string | null;
+	readonly share_mode: "auto" | "manual" | null;
 	readonly transport: string | null;
 	readonly server_state: ServerState;
 	readonly last_error: string | null;

@@ -53,6 +53,8 @@ export function appendVerb(sqlite: Sqlite) {
 		INSERT INTO session (session_id, parent_id, title, directory) VALUES (?, ?, ?, ?)
 		ON CONFLICT (session_id) DO UPDATE SET parent_id = excluded.parent_id, title = excluded.title,
 			directory = excluded.directory, source_state = 'present', source_note = NULL`);
+	const isCaptured = sqlite.prepare("SELECT 1 FROM entity WHERE session_id = ? AND key = ?");
+	const forgetEntity = sqlite.prepare("DELETE FROM entity WHERE session_id = ? AND key = ?");
 	const moveWatermark = sqlite.prepare(
 		"UPDATE session SET watermark_seq = ?, watermark_event_id = ? WHERE session_id = ?",
 	);
@@ -66,6 +68,9 @@ export function appendVerb(sqlite: Sqlite) {
 			if (facts) upsertSession.run(session_id, facts.parent_id, facts.title, facts.directory);
 			const session = row.get(session_id);
 			assert(session, `session ${session_id} is known or comes with its facts`);
+			// OpenCode has it again after all: its next session op takes the mark back, on the share too.
+			if (facts && isCaptured.get(session_id, keys.sessionDeleted))
+				for (const key of [keys.sessionDeleted, keys.session]) forgetEntity.run(session_id, key);
 			let ops = 0;
 			for (const item of capture.items) if (put(session_id, session.sealed_id, item, capture.from, now)) ops++;
 			moveWatermark.run(capture.to?.seq ?? null, capture.to?.event_id ?? null, session_id);

@@ -34,6 +34,10 @@ export function grantVerbs(sqlite: Sqlite) {
 	);
 	const epoch = sqlite.prepare("UPDATE share SET capability_epoch = ? WHERE session_id = ?");
 	const remove = sqlite.prepare("DELETE FROM share WHERE session_id = ?");
+	const parkForeign = sqlite.prepare(`
+		UPDATE session SET parked_code = 'other_server', last_error = 'its share is on another server'
+		WHERE parked_code IS NULL AND wanted <> 'never'
+			AND session_id IN (SELECT session_id FROM share WHERE server_url <> ?)`);
 	return {
 		/** Sessions that have a share, by id. */
 		shared: (): string[] => shared.all().map((row) => row.session_id),
@@ -47,6 +51,8 @@ export function grantVerbs(sqlite: Sqlite) {
 			ask.run(sessionId, serverUrl, createKey, now);
 			return one.get(sessionId) as ShareRow;
 		},
+		/** Parks sessions whose share is on another server: nothing of theirs is shown to this one. */
+		parkForeign: (serverUrl: string) => void parkForeign.run(serverUrl),
 		granted: (sessionId: string, grant: ShareGrant) =>
 			void put.run(grant.share_id, grant.slug, grant.url, grant.secret, grant.capability_epoch, sessionId),
 		epoch: (sessionId: string, capabilityEpoch: number) => void epoch.run(capabilityEpoch, sessionId),

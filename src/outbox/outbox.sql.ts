@@ -49,7 +49,7 @@ export const session = sqliteTable("session", {
 /** A row per share that was asked for. `share_id` is null while the answer to createShare is unknown. */
 export const share = sqliteTable("share", {
 	session_id: text().primaryKey(),
-	/** Base url of the server it was asked from. */
+	/** `embedded`, or the base url of the server it was asked from. */
 	server_url: text().notNull(),
 	/** Made here before the first call, so that asking again makes no second share. Secret. */
 	create_key: text().notNull(),
@@ -162,6 +162,10 @@ export const agent = sqliteTable("agent", {
 	opencode_url: text(),
 	opencode_connected: integer({ mode: "boolean" }).notNull().default(false),
 	server_url: text(),
+	/** What grants of that server are filed under: share.server_url. */
+	server_id: text(),
+	/** Which sessions it shares by itself: auto (all) or manual (none). */
+	share_mode: text(),
 	transport: text(),
 	server_state: text().notNull().default("unknown"),
 	last_error: text(),

@@ -1,6 +1,6 @@
 import { openDatabase } from "../sqlite/database.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
-import { ackVerb, lastBelow, nackVerb, recoverVerb } from "./ack.ts";
+import { ackVerb, lastBelow, nackVerb, recoverVerb, releaseVerb } from "./ack.ts";
 import { agentVerbs } from "./agent-row.ts";
 import { appendVerb } from "./append.ts";
 import { deadQueries, discardVerb, reviveVerb } from "./dead.ts";
@@ -45,6 +45,7 @@ export function outboxOn(sqlite: Sqlite) {
 		revive: reviveVerb(sqlite),
 		discard: discardVerb(sqlite),
 		recover: recoverVerb(sqlite),
+		release: releaseVerb(sqlite),
 		retain: retentionVerb(sqlite),
 		...sessionVerbs(sqlite),
 		...grantVerbs(sqlite),

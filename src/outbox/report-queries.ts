@@ -98,6 +98,8 @@ function readAgent(orm: Sqlite["orm"]): AgentRow | null {
 			opencode_url: agent.opencode_url,
 			opencode_connected: agent.opencode_connected,
 			server_url: agent.server_url,
+			server_id: agent.server_id,
+			share_mode: sql<AgentRow["share_mode"]>`${agent.share_mode}`,
 			transport: agent.transport,
 			server_state: sql<ServerState>`${agent.server_state}`,
 			last_error: agent.last_error,

@@ -31,7 +31,9 @@ interface Candidate {
  *
  * Takes unsealed ops in order, up to the limits; at least one, however large, as long as the op itself is allowed. An op
  * over `op_bytes` is buried here with what depends on it, since the server has told that it will not take it. Seals
- * nothing while `sealed_ops` are unacknowledged, so that the server's ledger stays exact. `sealed` is 0 only when
+ * nothing while `sealed_ops` are unacknowledged, so that the server's ledger stays exact. The first op of a batch depends
+ * on the last one of the batch before it, as long as that is unacknowledged: so an op of ours on the share proves that all
+ * before it are there, whoever else writes. `sealed` is 0 only when
  * nothing is left to seal, or there is no room.
  */
 export function sealVerb(sqlite: Sqlite) {
@@ -79,11 +81,9 @@ export function sealVerb(sqlite: Sqlite) {
 			const [first, last] = [ops[0], ops.at(-1)];
 			if (first === undefined || last === undefined) return { sealed: 0, buried };
 
-			const depends = ops.map((row) =>
-				row.depends_id !== null && row.depends_id > session.acked_id
-					? (opIdOf.get(row.depends_id, sessionId)?.op_id ?? null)
-					: null,
-			);
+			const unacked = (id: number | null) =>
+				id !== null && id > session.acked_id ? (opIdOf.get(id, sessionId)?.op_id ?? null) : null;
+			const depends = ops.map((row, n) => (n === 0 && unacked(session.sealed_id)) || unacked(row.depends_id));
 			const position = session.sealed_cursor;
 			const frozen = ops.map((row, n) => ({ op_id: row.op_id, hash: row.hash, depends_on: depends[n] ?? null }));
 			const watermark = watermarkOf(floorAfter.get(sessionId, last.id) ?? session);

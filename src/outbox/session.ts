@@ -40,6 +40,9 @@ export function sessionVerbs(sqlite: Sqlite) {
 			OR (wanted = 'share' AND share_id IS NULL)
 			OR EXISTS (SELECT 1 FROM op WHERE op.session_id = session.session_id AND op.id > session.acked_id))
 		ORDER BY next_retry_at`);
+	const line = sqlite.prepare<{ wanted: Wanted; sealed_cursor: number; attempts: number }>(
+		"SELECT wanted, sealed_cursor, attempts FROM session WHERE session_id = ?",
+	);
 	const captured = sqlite.prepare<{
 		session_id: string;
 		source_state: SourceState;
@@ -68,7 +71,7 @@ export function sessionVerbs(sqlite: Sqlite) {
 	const forgetDead = sqlite.prepare("DELETE FROM dead WHERE session_id = ?");
 	const forgetShare = sqlite.prepare("DELETE FROM share WHERE session_id = ?");
 	const reset = sqlite.prepare(`
-		UPDATE session SET wanted = ?, watermark_seq = NULL, watermark_event_id = NULL, acked_id = 0, sealed_id = 0,
+		UPDATE session SET wanted = iif(wanted = 'share', 'share', 'never'), watermark_seq = NULL, watermark_event_id = NULL, acked_id = 0, sealed_id = 0,
 			acked_cursor = 0, sealed_cursor = 0, acked_op_id = NULL, attempts = 0, next_retry_at = 0, last_error = NULL,
 			compare_reason = NULL, parked_code = NULL, last_acked_at = NULL
 		WHERE session_id = ?`);
@@ -78,6 +81,8 @@ export function sessionVerbs(sqlite: Sqlite) {
 			const raw = one.get(sessionId);
 			return raw && { ...raw, watermark: watermarkOf(raw) };
 		},
+		/** What a flush looks at between two batches; costs one row. */
+		line: (sessionId: string) => line.get(sessionId),
 		/** Sessions with something to do that are not parked, soonest due first. */
 		work: () => due.all(),
 		/** Where each session's capture stands. */
@@ -108,12 +113,15 @@ export function sessionVerbs(sqlite: Sqlite) {
 		directoryOf: (sessionId: string) => directory.get(sessionId)?.directory ?? "",
 		/** Makes every deferred session due now. */
 		hurry: () => hurry.run().changes,
-		/** After unsharing: drops the grant and everything captured; keeps the row, with what is wanted from now on. */
-		forget: (sessionId: string, what: Wanted): void =>
+		/**
+		 * After unsharing: drops the grant and everything captured; keeps the row. The session is not wanted from now on,
+		 * unless a person has asked to share it again meanwhile.
+		 */
+		forget: (sessionId: string): void =>
 			sqlite.transaction(() => {
 				for (const statement of [forgetOps, forgetEntities, forgetBatches, forgetDead, forgetShare])
 					statement.run(sessionId);
-				reset.run(what, sessionId);
+				reset.run(sessionId);
 			}),
 	};
 }

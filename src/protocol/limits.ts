@@ -20,7 +20,7 @@ export const LIMITS = {
 } as const;
 export type ShareLimits = { readonly [Name in keyof typeof LIMITS]: number };
 
-/** Op ids that a share remembers: at least twice `sealed_ops`, which makes the bounded ledger exact (server/share.ts). */
+/** Op ids that a share remembers: at least twice `sealed_ops`, which makes the bounded ledger exact (server/ledger.ts). */
 export const LEDGER_OPS = 2 * LIMITS.sealed_ops + 96;
 
 /** Bytes of one message on the wire: JSON in JSON at most doubles a payload, plus the envelope. */
@@ -40,6 +40,12 @@ export const DIGESTS_PER_PAGE = 1000;
 
 /** Ops in one delivery to a watcher. */
 export const WATCH_OPS_PER_DELIVERY = 200;
+
+/**
+ * The longest wait that a server may ask for, in ms. A longer one could not be told from a clock that was set back, after
+ * which a client must not wait for ever; it comes again then, and is told again.
+ */
+export const RETRY_AFTER_MS_MAX = 600_000;
 
 /** Characters of one live delta: text while it is being written. */
 export const DELTA_CHARS_MAX = 64 * KIB;

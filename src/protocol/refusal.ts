@@ -1,4 +1,5 @@
 import { isRefusal, type Refusal } from "./codes.ts";
+import { RETRY_AFTER_MS_MAX } from "./limits.ts";
 
 /**
  * A decision of the server, as an exception: the call was refused and had no effect.
@@ -34,6 +35,8 @@ export function refusalOf(thrown: unknown): ShareRefusal | undefined {
 	const epoch = (details as { capability_epoch?: unknown } | undefined)?.capability_epoch;
 	return new ShareRefusal(code, thrown.message, {
 		details: typeof epoch === "number" ? { capability_epoch: epoch } : {},
-		...(typeof retry_after_ms === "number" && retry_after_ms > 0 ? { retry_after_ms } : {}),
+		...(typeof retry_after_ms === "number" && retry_after_ms > 0
+			? { retry_after_ms: Math.min(retry_after_ms, RETRY_AFTER_MS_MAX) }
+			: {}),
 	});
 }

@@ -17,13 +17,13 @@ export interface AppendState {
 /**
  * Applies a batch to a share at `cursor`, op by op; the caller's transaction makes it one effect.
  *
- * The ops up to the first rejected one are applied. What follows it in the batch expects a cursor that is not reached,
- * and is rejected as `cursor_gap`.
+ * The ops up to the first rejected one are applied, and nothing behind it: where another writer has taken the position of
+ * the first, the second would fit the cursor and leave a hole that nobody sees (G3).
  */
 export function applyBatch(state: AppendState, share_id: string, cursor: number, batch: AppendBatch): OpAck {
 	const ack: OpAck = { cursor, applied: [], duplicates: [], rejected: [] };
 	for (const op of batch.ops) {
-		const verdict = verdictOn(state, share_id, ack.cursor, op);
+		const verdict = afterRejection(ack, verdictOn(state, share_id, ack.cursor, op));
 		if (verdict === "duplicate") {
 			ack.duplicates.push(op.op_id);
 		} else if (verdict === "applied") {
@@ -37,6 +37,11 @@ export function applyBatch(state: AppendState, share_id: string, cursor: number,
 	}
 	state.ledger.forget(share_id, ack.cursor);
 	return ack;
+}
+
+function afterRejection(ack: OpAck, verdict: Verdict): Verdict {
+	if (ack.rejected.length === 0 || verdict !== "applied") return verdict;
+	return { code: "cursor_gap", reason: "An op before it in its batch was rejected." };
 }
 
 /** The table of verdicts; the first line that holds decides. */

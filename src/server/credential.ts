@@ -31,7 +31,10 @@ export function firstSecret(createKey: string, shareId: string): string {
 	return createHmac("sha256", createKey).update(`${shareId} share secret`).digest("base64url");
 }
 
-/** What is stored of a secret, key or slug: hex sha256, 64 characters. Fast on purpose: the input has at least 128 bits. */
+/**
+ * What is stored of a secret or key, and of a slug that was rotated away: hex sha256, 64 characters. Fast on purpose: the
+ * input has at least 128 bits.
+ */
 export function credentialHash(credential: string): string {
 	return hash("sha256", credential, "hex");
 }

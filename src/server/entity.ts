@@ -14,6 +14,7 @@ const EXPORTED: readonly OpType[] = ["session", "message", "part", "session_diff
 export class Entities {
 	readonly #upsert;
 	readonly #removeParts;
+	readonly #undelete;
 	readonly #digests;
 	readonly #sizes;
 	readonly #span;
@@ -35,6 +36,10 @@ export class Entities {
 			.insert(entity)
 			.values({ share_id: sql.placeholder("share_id"), key: sql.placeholder("key"), ...written })
 			.onConflictDoUpdate({ target: [entity.share_id, entity.key], set: excluded })
+			.prepare();
+		this.#undelete = db
+			.delete(entity)
+			.where(and(ofShare, eq(entity.key, sql.placeholder("key"))))
 			.prepare();
 		this.#removeParts = db
 			.delete(entity)
@@ -74,7 +79,10 @@ export class Entities {
 		this.#clear = db.delete(entity).where(ofShare).prepare();
 	}
 
-	/** Materialises one op. A removal leaves a tombstone, and takes a message's parts along. */
+	/**
+	 * Materialises one op. A removal leaves a tombstone, and takes a message's parts along; a session that is said again
+	 * after `session_deleted` is not deleted any more.
+	 */
 	apply(share_id: string, op: { type: OpType; key: string; payload: string }, position: number): void {
 		const payload = REMOVALS.has(op.type) ? null : op.payload;
 		if (op.type === "message_removed") {
@@ -82,6 +90,7 @@ export class Entities {
 			// The keys with this prefix end where its last character, "/", gives way to the next one, "0".
 			this.#removeParts.run({ share_id, from, to: `${from.slice(0, -1)}0` });
 		}
+		if (op.type === "session") this.#undelete.run({ share_id, key: keys.sessionDeleted });
 		this.#upsert.run({
 			share_id,
 			key: op.key,

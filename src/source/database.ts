@@ -8,7 +8,7 @@ import type { ModelRef } from "./extras.ts";
 import { fileIdentity, openForTailing, sourceError } from "./file.ts";
 import { doubtOfDeletion } from "./lineage.ts";
 import { readLog, readSnapshot, readState } from "./session.ts";
-import { type Captured, isPoison, type SessionFacts, type SessionRead, type Source } from "./source.ts";
+import { type Captured, isPoison, type SessionRead, type Source } from "./source.ts";
 import { isCoveredBy, openTables, type SweptSession, type Tables } from "./tables.ts";
 
 export interface DatabaseSourceOptions {
@@ -41,6 +41,8 @@ export class DatabaseSource implements Source {
 	#file: string | undefined;
 	/** As of the beginning of the last read that ended well. */
 	#dataVersion: number | undefined;
+	/** Of the database that was captured from last: the caller's word, until a read has ended well. */
+	#capturedFrom: string | undefined;
 	/** Session id to the fingerprint that its last read covered. */
 	readonly #told = new Map<string, string>();
 	readonly #toldPoison = new Set<string>();
@@ -55,6 +57,7 @@ export class DatabaseSource implements Source {
 	private constructor(database: FoundDatabase, options: DatabaseSourceOptions, opened: OpenedFile) {
 		this.#database = database;
 		this.#options = options;
+		this.#capturedFrom = options.identity;
 		this.#file = opened.file;
 		this.#sqlite = opened.sqlite;
 		this.#tables = opened.tables;
@@ -82,7 +85,11 @@ export class DatabaseSource implements Source {
 		if (version === undefined || swept === undefined) return;
 		for (const session of swept.sessions) {
 			if (signal.aborted) return;
-			if (!wanted(session.id)) continue;
+			if (!wanted(session.id)) {
+				// Its capture may be forgotten before it is wanted again.
+				this.#told.delete(session.id);
+				continue;
+			}
 			const entry = captured.get(session.id);
 			if (entry && this.#isUpToDate(session, entry)) continue;
 			for (let from = entry?.watermark ?? null, done = false; !done; ) {
@@ -101,6 +108,7 @@ export class DatabaseSource implements Source {
 			yield read;
 			if (read.kind === "vanished") this.#vanished.set(read.session_id, read.reason);
 		}
+		this.#capturedFrom = this.identity;
 		this.#dataVersion = version;
 	}
 
@@ -119,10 +127,6 @@ export class DatabaseSource implements Source {
 		return this.#now((tables) => readSnapshot(tables, sessionId, null, "asked for"));
 	}
 
-	sessions(): SessionFacts[] {
-		return this.#now((tables) => tables.allFacts());
-	}
-
 	/** The models that the session's user messages were sent to, in order of first use: what to ask a server's extras for. */
 	models(sessionId: string): ModelRef[] {
 		return this.#now((tables) => tables.models(sessionId));
@@ -133,9 +137,14 @@ export class DatabaseSource implements Source {
 	}
 
 	/** Judged by the sweep alone, which sees both the log's head and the row: most sessions, most of the time. */
-	#isUpToDate(session: SweptSession, { watermark, deleted, vanished }: Captured): boolean {
-		if (deleted || vanished || !sameWatermark(session.head, watermark)) return false;
-		return isCoveredBy(this.#told.get(session.id), session.fingerprint);
+	#isUpToDate(session: SweptSession, entry: Captured): boolean {
+		return !entry.deleted && sameWatermark(session.head, entry.watermark) && this.#isTold(session, entry);
+	}
+
+	/** True when the state that was told last is the present one, and the caller still has what was told. */
+	#isTold({ id, fingerprint }: SweptSession, entry: Captured | undefined): boolean {
+		if (entry === undefined || entry.vanished || entry.empty) return false;
+		return isCoveredBy(this.#told.get(id), fingerprint);
 	}
 
 	/** What to read next of a session, or nothing when its capture stands at its head and its state was told. */
@@ -145,7 +154,7 @@ export class DatabaseSource implements Source {
 		entry: Captured | undefined,
 		from: Watermark | null,
 	): { read: SessionRead | undefined; done: boolean } {
-		const told = !entry?.vanished && isCoveredBy(this.#told.get(session.id), session.fingerprint);
+		const told = this.#isTold(session, entry);
 		const snapshot = (reason: string) => ({ read: readSnapshot(tables, session.id, from, reason), done: true });
 		if (entry?.deleted) return snapshot("it was deleted and is there again");
 		const head = tables.head(session.id);
@@ -195,7 +204,8 @@ export class DatabaseSource implements Source {
 						(other, anchor) => tables.eventId(other, anchor.seq)?.id === anchor.event_id,
 						{
 							seen: this.#seen,
-							known: this.#options.identity === this.identity,
+							hasIdentity: this.#capturedFrom !== undefined,
+							known: this.#capturedFrom === this.identity,
 							createdAt: tables.createdAt(),
 							now: (this.#options.now ?? Date.now)(),
 						},

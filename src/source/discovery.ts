@@ -8,7 +8,6 @@ export interface FoundDatabase {
 	readonly path: string;
 	/** Every path that was looked at, in the order of preference. */
 	readonly looked: readonly string[];
-	readonly exists: boolean;
 }
 
 /** OpenCode keeps `opencode.db` for its release channels and `opencode-CHANNEL.db` for builds of its own. */
@@ -54,8 +53,7 @@ export function noSource(database: FoundDatabase): OutboxError {
 }
 
 function found(looked: readonly [string, ...string[]]): FoundDatabase {
-	const path = looked.find((candidate) => existsSync(candidate));
-	return { path: path ?? looked[0], looked, exists: path !== undefined };
+	return { path: looked.find((candidate) => existsSync(candidate)) ?? looked[0], looked };
 }
 
 function channelDatabases(directory: string): string[] {

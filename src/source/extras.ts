@@ -1,5 +1,4 @@
 import { type Clock, systemClock } from "../model/clock.ts";
-import { messageOf } from "../model/errors.ts";
 import { canonicalJson } from "../model/json.ts";
 import { keys } from "../model/op.ts";
 import { endpoint, getJson, type ServerAddress } from "./http.ts";
@@ -41,16 +40,10 @@ export class ServerExtras {
 	readonly #clock: Clock;
 	/** By directory: a project may configure models of its own. */
 	readonly #catalogues = new Map<string, { readonly at: number; readonly models: ReadonlyMap<string, Model> }>();
-	#problem: string | undefined;
 
 	constructor(address: ServerAddress, clock: Clock = systemClock) {
 		this.#address = address;
 		this.#clock = clock;
-	}
-
-	/** For a person: why the last call brought less than all; undefined when it brought all. */
-	get problem(): string | undefined {
-		return this.#problem;
 	}
 
 	/**
@@ -67,7 +60,6 @@ export class ServerExtras {
 		directory: string,
 		options: { readonly models?: readonly ModelRef[]; readonly signal?: AbortSignal } = {},
 	): Promise<Change[]> {
-		this.#problem = undefined;
 		const get = (path: string) => {
 			const deadline = AbortSignal.timeout(CALL_MS_MAX);
 			const signal = options.signal ? AbortSignal.any([options.signal, deadline]) : deadline;
@@ -75,16 +67,16 @@ export class ServerExtras {
 		};
 		const session = `/session/${encodeURIComponent(sessionId)}`;
 		const found = await Promise.all([
-			this.#soften(async () => {
+			(async () => {
 				const diff = await get(`${session}/diff`);
 				if (!Array.isArray(diff)) throw new Error("OpenCode's diff is no list");
 				return change("session_diff", keys.sessionDiff, diff);
-			}),
-			this.#soften(async () => {
+			})().catch(() => undefined),
+			(async () => {
 				const refs = options.models ?? currentModel(await get(session));
 				const models = await this.#models(directory, refs, () => get("/config/providers"));
 				return models.length === 0 ? undefined : change("model", keys.model, models);
-			}),
+			})().catch(() => undefined),
 		]);
 		return found.filter((entity) => entity !== undefined);
 	}
@@ -99,15 +91,6 @@ export class ServerExtras {
 		}
 		const { models } = catalogue;
 		return wanted.map((name) => models.get(name)).filter((model) => model !== undefined);
-	}
-
-	async #soften<T>(body: () => Promise<T>): Promise<T | undefined> {
-		try {
-			return await body();
-		} catch (error) {
-			this.#problem = messageOf(error);
-			return undefined;
-		}
 	}
 }
 

@@ -1,7 +1,7 @@
 import { statSync } from "node:fs";
 import { messageOf, OutboxError } from "../model/errors.ts";
 import { openSqlite, type Sqlite } from "../sqlite/driver.ts";
-import { isBusy } from "../sqlite/errors.ts";
+import { asStorageError, isBusy } from "../sqlite/errors.ts";
 
 /** How long a read waits for OpenCode's lock, in ms. Readers wait only while a WAL is recovered; the poll comes again. */
 const BUSY_MS = 200;
@@ -23,7 +23,8 @@ export function fileIdentity(path: string): string | undefined {
 
 /** What a driver's error means for a database that is not ours. */
 export function sourceError(thrown: unknown, path: string): unknown {
-	if (thrown instanceof OutboxError || isBusy(thrown)) return thrown;
+	if (thrown instanceof OutboxError) return thrown;
+	if (isBusy(thrown)) return asStorageError(thrown, path);
 	const code = String((thrown as { code?: unknown }).code);
 	const refuse = (kind: "corrupt" | "io" | "unknown_schema", what: string, hint: string) =>
 		new OutboxError(kind, `OpenCode's database ${path} ${what} (${messageOf(thrown)}).`, { cause: thrown, hint });

@@ -9,7 +9,8 @@ export interface ServerAddress {
 
 /**
  * Reads an address as a person gives it. Credentials come from the address itself, else from
- * OPENCODE_SERVER_USERNAME (default "opencode") and OPENCODE_SERVER_PASSWORD, as OpenCode takes them.
+ * OPENCODE_SERVER_USERNAME (default "opencode") and OPENCODE_SERVER_PASSWORD, as OpenCode takes them. Those in the address
+ * are for users of the library only: the command refuses such an address, since others can read its arguments.
  *
  * @throws OutboxError config.
  */

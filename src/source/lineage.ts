@@ -5,7 +5,9 @@ import type { Captured } from "./source.ts";
 export interface Lineage {
 	/** Sessions that this process has seen in this very file. */
 	readonly seen: ReadonlySet<string>;
-	/** True when the caller knows that this file is the one its sessions were captured from. */
+	/** True when the last database that was captured from is known, whether it is this one or not. */
+	readonly hasIdentity: boolean;
+	/** True when it is this one. */
 	readonly known: boolean;
 	/** When the database was made, in epoch ms; null when it does not say. */
 	readonly createdAt: number | null;
@@ -17,9 +19,9 @@ export interface Lineage {
  * Says why a session that is gone from the tables and from the log may not have been deleted; undefined when it was.
  *
  * OpenCode leaves no tombstone, so a deletion is only believed when the database is the one that had the session: this
- * process saw it there, the caller recognises the file, another captured session still stands there with its anchor, or
- * the database is older than the session's last captured event. And never when another session stands before where it
- * was captured: then an older copy was put back, and what it lacks is only younger than the copy.
+ * process saw it there, the caller recognises the file, another captured session still stands there with its anchor, or,
+ * where no database was ever known, it is older than the session's last captured event. And never when another session
+ * stands before where it was captured: then an older copy was put back, and what it lacks is only younger than the copy.
  */
 export function doubtOfDeletion(
 	sessionId: string,
@@ -35,7 +37,7 @@ export function doubtOfDeletion(
 	}
 	if (lineage.known || lineage.seen.has(sessionId)) return undefined;
 	const watermark = captured.get(sessionId)?.watermark ?? null;
-	if (watermark !== null && lineage.createdAt !== null) {
+	if (!lineage.hasIdentity && watermark !== null && lineage.createdAt !== null) {
 		const at = timeOf(watermark.event_id, lineage.now);
 		if (at !== undefined && lineage.createdAt < at) return undefined;
 	}

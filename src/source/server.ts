@@ -40,11 +40,6 @@ export class OpencodeServer implements Doorbell {
 		this.#backoff = options.backoff ?? RECONNECT;
 	}
 
-	/** Without credentials. */
-	get url(): string {
-		return this.#address.url.href;
-	}
-
 	get connected(): boolean {
 		return this.#connected;
 	}

@@ -68,6 +68,8 @@ export interface Captured {
 	readonly deleted: boolean;
 	/** True when it was told as vanished: its absence is never taken for a deletion, nor told again; its return is told. */
 	readonly vanished?: boolean;
+	/** True when nothing of it is captured, nor set aside: never was, or it was forgotten. Then its whole state is told. */
+	readonly empty?: boolean;
 }
 
 /**
@@ -82,7 +84,7 @@ export interface Source {
 	 * A long log comes in several reads; the caller appends each before it asks for the next. Sessions that `wanted`
 	 * refuses are not read.
 	 *
-	 * @throws OutboxError no_source (no database yet), unknown_schema, corrupt, io.
+	 * @throws OutboxError no_source (no database yet), unknown_schema, corrupt, busy, io.
 	 */
 	read(
 		captured: ReadonlyMap<string, Captured>,
@@ -97,8 +99,6 @@ export interface Source {
 	models(sessionId: string): { providerID: string; modelID: string }[];
 	/** Names this database among others; told back to a later source, it makes deletions certain that nobody saw. */
 	readonly identity: string;
-	/** Sessions that OpenCode has, most recently updated first. */
-	sessions(): SessionFacts[];
 	close(): void;
 }
 

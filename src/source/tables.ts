@@ -87,7 +87,6 @@ export function openTables(sqlite: Sqlite) {
 		`SELECT ${["0", ...long].join(" + ")} AS bytes FROM session WHERE id = ?`,
 	);
 	const sessionRow = sqlite.prepare<SessionRow>("SELECT * FROM session WHERE id = ?");
-	const facts = `SELECT id AS session_id, parent_id, title, directory FROM session`;
 	type Facts = { session_id: string; parent_id: string | null; title: string; directory: string };
 	const head = sqlite.prepare<{ seq: number; event_id: string | null }>(`
 		SELECT q.seq, e.id AS event_id FROM ${eventSequence} q
@@ -126,8 +125,7 @@ export function openTables(sqlite: Sqlite) {
 		events: sqlite.prepare<EventRow>(
 			`SELECT aggregate_id, seq, id, type, ${limit} FROM ${event} WHERE aggregate_id = ? AND seq > ? ORDER BY seq LIMIT ?`,
 		),
-		facts: statement<Facts>(`${facts} WHERE id = ?`),
-		allFacts: (): Facts[] => sqlite.prepare<Facts>(`${facts} ORDER BY time_updated DESC, id`).all(),
+		facts: statement<Facts>(`SELECT id AS session_id, parent_id, title, directory FROM session WHERE id = ?`),
 		/** The session's row, or how large it is when it is too large to load. */
 		sessionRow(id: string): SessionRow | number | undefined {
 			const bytes = sessionBytes.get(id)?.bytes ?? 0;

@@ -10,6 +10,7 @@ const CODES: readonly [pattern: RegExp, code: ErrorCode, what: string][] = [
 		"read_only",
 		"cannot be opened or written",
 	],
+	[/^(SQLITE_BUSY|SQLITE_LOCKED)/, "busy", "is locked by another program"],
 	[/^(SQLITE_IOERR|EIO|EEXIST|ELOOP|ENAMETOOLONG|ENOENT|ENOTDIR|EISDIR)/, "io", "could not be read or written"],
 ];
 

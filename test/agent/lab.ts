@@ -8,6 +8,7 @@ import { systemClock } from "../../src/model/clock.ts";
 import { digestOf } from "../../src/model/json.ts";
 import type { Logger } from "../../src/model/logger.ts";
 import type { OpIntent } from "../../src/model/op.ts";
+import type { Capture } from "../../src/outbox/append.ts";
 import { type Outbox, openOutbox } from "../../src/outbox/outbox.ts";
 import { type ShareServer, startShareServer } from "../../src/server/node.ts";
 import { capnwebTransport } from "../../src/transport/capnweb.ts";
@@ -34,6 +35,9 @@ export interface Lab {
 	/** Captures messages with the given texts as the next events of a session. */
 	capture(sessionId: string, texts: readonly string[]): void;
 	append(sessionId: string, items: readonly OpIntent[]): void;
+	/** As what is captured of a session that OpenCode does not have. */
+	appendWithoutFacts(sessionId: string, items: readonly OpIntent[]): void;
+	appendAs(sessionId: string, items: readonly OpIntent[], facts: Capture["facts"]): void;
 	start(): void;
 	stop(): Promise<void>;
 	/** Resolves when nothing is left that can be sent. */
@@ -84,11 +88,13 @@ export async function openLab(options: { timing?: Partial<Timing>; port?: number
 				})),
 			);
 		},
-		append(sessionId, items) {
+		append: (sessionId, items) =>
+			lab.appendAs(sessionId, items, { parent_id: null, title: "a session", directory: "/project" }),
+		appendWithoutFacts: (sessionId, items) => lab.appendAs(sessionId, items, null),
+		appendAs(sessionId, items, facts) {
 			const before = seqs.get(sessionId) ?? 0;
 			const to = before + items.length;
 			const mark = (seq: number) => (seq === 0 ? null : { seq: seq - 1, event_id: `mark_${seq - 1}` });
-			const facts = { parent_id: null, title: "a session", directory: "/project" };
 			const input = { session_id: sessionId, facts, from: mark(before), to: mark(to), items };
 			const result = outbox.append(input, Date.now());
 			if (result.outcome !== "appended") throw new Error("the watermark moved");

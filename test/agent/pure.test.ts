@@ -56,7 +56,8 @@ describe("decide", () => {
 	});
 
 	test("an op is buried only for a permanent rejection, never for what nobody decided", () => {
-		expect(actions("use", "bury")).toEqual(["invalid_payload", "too_large", "missing_dependency"]);
+		expect(actions("use", "bury")).toEqual(["invalid_payload", "too_large"]);
+		expect(actions("use", "compare")).toEqual(["cursor_conflict", "missing_dependency"]);
 		expect(actions("redeem", "bury")).toEqual([]);
 	});
 

@@ -42,6 +42,14 @@ test("what the file system threw names the file and has its own exit code", () =
 	]);
 });
 
+test("what SQLite threw names the outbox and has its own exit code", () => {
+	const { status, stderr } = complain('Object.assign(new Error("database or disk is full"), { code: "SQLITE_FULL" })');
+	expect([status, stderr]).toEqual([
+		74,
+		expect.stringMatching(/^error: The outbox could not be written: the disk is full/),
+	]);
+});
+
 test("a message cannot steer the terminal", () => {
 	expect(complain('new OutboxError("io", "a\\u001b[2J\\u202eb")').stderr).toBe(`error: ab\n  ${ERRORS.io.hint}\n`);
 });

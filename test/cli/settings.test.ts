@@ -1,7 +1,7 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { parseDuration } from "../../src/cli/duration.ts";
+import { durationFlag, parseDuration } from "../../src/cli/duration.ts";
 import { jsonFault } from "../../src/cli/json-fault.ts";
 import { pathsIn } from "../../src/cli/paths.ts";
 import { remoteServer, resolveSettings, settingsArgs } from "../../src/cli/settings.ts";
@@ -90,6 +90,8 @@ test("an unknown variable is refused with the nearest known one", () => {
 	const error = failure(resolve({ env: { OPENCODE_OUTBOX_PROT: "1" } }).settings);
 	expect(error).toMatchObject({ code: "config", hint: "Did you mean OPENCODE_OUTBOX_PORT?" });
 	expect(error.message).toContain("OPENCODE_OUTBOX_PROT");
+	const far = failure(resolve({ env: { OPENCODE_OUTBOX_TIMEZONE: "1" } }).settings);
+	expect(far.hint).toMatch(/^Unset it\./);
 });
 
 test("an unknown config key is refused with the nearest known one", () => {
@@ -155,6 +157,9 @@ test("a server without its key file is refused with what to do", () => {
 
 test("a duration needs its unit", () => {
 	expect(["500ms", "2s", "1.5s", "2m", "1h"].map(parseDuration)).toEqual([500, 2000, 1500, 120_000, 3_600_000]);
+	expect(durationFlag("timeout", "24h")).toBe(86_400_000);
+	const tooLong = failure(() => durationFlag("timeout", "25h"));
+	expect(tooLong).toMatchObject({ code: "usage", message: "--timeout 25h: expected 24h at most." });
 	expect(["500", "", "-1s", "s", "1 day", "1e3s"].map(parseDuration)).toEqual(Array(6).fill(undefined));
 	for (const poll of ["1ms", "2h"]) expect(failure(resolve({ flags: { poll } }).settings).code).toBe("usage");
 });

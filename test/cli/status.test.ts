@@ -174,6 +174,8 @@ describe("what status derives", () => {
 			since: 1000,
 			opencode_db: null,
 			opencode_identity: null,
+			server_id: null,
+			share_mode: null,
 			opencode_url: null,
 			opencode_connected: true,
 		},
@@ -201,6 +203,18 @@ describe("what status derives", () => {
 		expect(statusText(silent, facts.now, false, (_style, text) => text)).toMatch(
 			/Server +http:\/\/s: unreachable over websocket after 3 attempts, next attempt in 2 s/,
 		);
+	});
+
+	test("a full disk needs a person; one of unknown size does not", () => {
+		expect(statusOf(EMPTY_REPORT, { ...facts, freeBytes: 4096 }).attention).toEqual([
+			{
+				session_id: null,
+				what: "The disk that holds the outbox is full; capture is stopped.",
+				next: "Free some space; it goes on by itself, OpenCode keeps the events.",
+			},
+		]);
+		expect(statusOf(EMPTY_REPORT, { ...facts, freeBytes: 1024 * 1024 }).attention).toEqual([]);
+		expect(statusOf(EMPTY_REPORT, facts).attention).toEqual([]);
 	});
 
 	test("an age is never negative, as after the clock was set back", () => {

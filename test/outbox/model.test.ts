@@ -184,12 +184,17 @@ class Walk {
 		const naive = this.#naive;
 		const limits = { ops_per_batch: ops, batch_bytes: 1e6, op_bytes: OP_BYTES, sealed_ops: SEALED_OPS };
 		const { sealed } = this.#outbox.seal(S, limits, 2000);
+		// The batch before it, as long as it is unacknowledged: the first op depends on its last one.
+		const before = naive.line[naive.sealed - 1];
 		const frozen = naive.seal({ ops, room: SEALED_OPS, opBytes: OP_BYTES });
 		expect(sealed).toBe(frozen.length);
 		if (sealed === 0) return 0;
 		const batch = this.#reserve().at(-1);
 		expect(batch?.ops.map((op) => [op.op_id, op.depends_on])).toEqual(
-			frozen.map((op) => [op.item.op_id, op.depends && naive.line.includes(op.depends) ? op.depends.item.op_id : null]),
+			frozen.map((op, n) => {
+				const own = op.depends && naive.line.includes(op.depends) ? op.depends : undefined;
+				return [op.item.op_id, ((n === 0 && before) || own)?.item.op_id ?? null];
+			}),
 		);
 		// The watermark never overstates: what it covers is in no op that is still unsealed.
 		const covered = batch?.source_watermark?.seq ?? 0;

@@ -66,7 +66,7 @@ describe("forget", () => {
 		outbox.granted(S, GRANT);
 		sealAndReserve(outbox);
 		outbox.reject(S, 0, "too_large", "no", 2000);
-		outbox.forget(S, "never");
+		outbox.forget(S);
 		expect(outbox.share(S)).toBeUndefined();
 		expect(outbox.deadLetters()).toEqual([]);
 		expect(outbox.session(S)).toMatchObject({ wanted: "never", watermark: null, pending: 0, sealed_cursor: 0 });

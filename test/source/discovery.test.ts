@@ -22,19 +22,19 @@ afterEach(() => folder.remove());
 
 it("takes opencode.db in the data folder, beside whatever channel databases", () => {
 	touch("opencode.db", "opencode-dev.db", "opencode.db-wal");
-	expect(find()).toMatchObject({ path: at("opencode.db"), exists: true });
+	expect(find()).toMatchObject({ path: at("opencode.db") });
 });
 
 it("takes the only channel database where there is no opencode.db", () => {
 	touch("opencode-dev.db");
-	expect(find()).toMatchObject({ path: at("opencode-dev.db"), exists: true });
-	expect(find({ OPENCODE_DISABLE_CHANNEL_DB: "true" })).toMatchObject({ path: at("opencode.db"), exists: false });
+	expect(find()).toMatchObject({ path: at("opencode-dev.db") });
+	expect(find({ OPENCODE_DISABLE_CHANNEL_DB: "true" })).toMatchObject({ path: at("opencode.db") });
 });
 
 it("guesses none of several channel databases, and names them", () => {
 	touch("opencode-dev.db", "opencode-stable.db");
 	const found = find();
-	expect(found).toEqual({ path: at("opencode.db"), looked: [at("opencode.db")], exists: false });
+	expect(found).toEqual({ path: at("opencode.db"), looked: [at("opencode.db")] });
 	expect(noSource(found).message).toBe(
 		`There is no OpenCode database yet. Looked for ${at("opencode.db")}. Not guessed between ${at("opencode-dev.db")} and ${at("opencode-stable.db")}.`,
 	);
@@ -51,7 +51,6 @@ it("prefers what the person named", () => {
 	expect(findOpencodeDatabase({ OPENCODE_DB: "/elsewhere/my.db" }, at("mine.db"))).toEqual({
 		path: at("mine.db"),
 		looked: [at("mine.db")],
-		exists: false,
 	});
 });
 

@@ -23,7 +23,7 @@ beforeAll(async () => {
 	model = await startModel();
 	opencode = await startOpencode({ root: join(folder.path, "a"), model, git: true });
 	const found = findOpencodeDatabase(opencode.env);
-	expect(found).toMatchObject({ path: opencode.databasePath, exists: true });
+	expect(found).toMatchObject({ path: opencode.databasePath });
 	replica = await Replica.of(found.path);
 }, 120_000);
 afterAll(async () => {
@@ -128,6 +128,5 @@ describe("OpenCode's database", () => {
 		await replica.followed(id);
 		await opencode.stop();
 		await replica.followed(id);
-		expect(replica.source.sessions()[0]?.session_id).toBe(id);
 	}, 60_000);
 });

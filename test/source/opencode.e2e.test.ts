@@ -19,7 +19,7 @@ beforeAll(async () => {
 	model = await startModel();
 	opencode = await startOpencode({ root: join(folder.path, "a"), model, git: true });
 	const found = findOpencodeDatabase(opencode.env);
-	expect(found).toMatchObject({ path: opencode.databasePath, exists: true });
+	expect(found).toMatchObject({ path: opencode.databasePath });
 	replica = await Replica.of(found.path);
 }, 120_000);
 afterAll(async () => {
