@@ -65,6 +65,7 @@ export class Agent {
 	readonly #flushing = new AbortController();
 	readonly #loops: Promise<unknown>[] = [];
 	#stopped: Promise<void> | undefined;
+	#doorbellProblem: string | undefined;
 
 	/** @throws OutboxError `owned` when another agent has this outbox, and what the files and the port say. */
 	static async start(options: AgentOptions): Promise<Agent> {
@@ -95,7 +96,7 @@ export class Agent {
 		this.#watcher = new Watcher({
 			...{ outbox, capture, pollMs, clock, log },
 			openSource: () => options.openSource(outbox.agent()?.opencode_identity ?? undefined),
-			isConnected: () => opencode?.doorbell.connected ?? false,
+			isConnected: () => this.#isConnected(),
 			onNews: () => this.#flusher.wake(),
 		});
 		this.#flusher = new Flusher({
@@ -179,6 +180,16 @@ export class Agent {
 				await clock.sleep(RESTART_WAIT_MS, signal);
 			}
 		}
+	}
+
+	/** Whether OpenCode's own server is heard; why not is said once. */
+	#isConnected(): boolean {
+		const { doorbell, url } = this.#options.opencode ?? {};
+		if (doorbell === undefined || doorbell.problem === this.#doorbellProblem) return doorbell?.connected ?? false;
+		this.#doorbellProblem = doorbell.problem;
+		if (doorbell.problem !== undefined)
+			this.#options.log.warn({ url, err: doorbell.problem }, "OpenCode's server is not heard; its database is polled");
+		return doorbell.connected;
 	}
 
 	/** Tells `status`; a disk that will not take it is no reason to stop otherwise than asked. */

@@ -48,7 +48,12 @@ export function sessionVerbs(sqlite: Sqlite) {
 		source_state: SourceState;
 		watermark_seq: number | null;
 		watermark_event_id: string | null;
-	}>("SELECT session_id, source_state, watermark_seq, watermark_event_id FROM session");
+		empty: number;
+	}>(`
+		SELECT session_id, source_state, watermark_seq, watermark_event_id,
+			NOT EXISTS (SELECT 1 FROM entity WHERE entity.session_id = session.session_id)
+				AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.session_id = session.session_id) AS empty
+		FROM session`);
 	const wanted = sqlite.prepare<{ session_id: string; wanted: Wanted }>("SELECT session_id, wanted FROM session");
 	const setWanted = sqlite.prepare(`
 		INSERT INTO session (session_id, wanted) VALUES (?, ?)
@@ -91,7 +96,7 @@ export function sessionVerbs(sqlite: Sqlite) {
 				captured.all().map((row) => {
 					const { session_id, source_state } = row;
 					const gone = { deleted: source_state === "deleted", vanished: source_state === "vanished" };
-					return [session_id, { watermark: watermarkOf(row), ...gone }];
+					return [session_id, { watermark: watermarkOf(row), empty: row.empty !== 0, ...gone }];
 				}),
 			),
 		wanted: () => new Map(wanted.all().map((row) => [row.session_id, row.wanted])),

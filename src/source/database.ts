@@ -27,8 +27,8 @@ type Snapshot = Extract<SessionRead, { kind: "snapshot" }>;
  * OpenCode's own database, tailed.
  *
  * Opened read-only; every read is one short deferred transaction, so OpenCode's writers never wait (WAL) and its
- * checkpoints are not held up. A lock that does not come in time means "nothing new this time", never an error. A file
- * that was replaced under its name is opened anew at the next `read`.
+ * checkpoints are not held up. A lock that does not come in time means "nothing new this time"; only while the file is
+ * opened it is an error. A file that was replaced under its name is opened anew at the next `read`.
  *
  * What is remembered between reads, in memory only: how each session's row looked when it was last told, so that changes
  * that no event records (todos, a project's new id) are told once. After a restart every session's state is told once.
@@ -49,7 +49,7 @@ export class DatabaseSource implements Source {
 	readonly #seen = new Set<string>();
 	readonly #vanished = new Map<string, string>();
 
-	/** @throws OutboxError no_source (with where it looked), unknown_schema, corrupt, io. */
+	/** @throws OutboxError no_source (with where it looked), unknown_schema, corrupt, busy, io. */
 	static async open(database: FoundDatabase, options: DatabaseSourceOptions = {}): Promise<DatabaseSource> {
 		return new DatabaseSource(database, options, await openFile(database));
 	}
@@ -121,7 +121,7 @@ export class DatabaseSource implements Source {
 	/**
 	 * Of the file that the last `read` looked into.
 	 *
-	 * @throws OutboxError io when OpenCode's lock does not come in time; corrupt, unknown_schema.
+	 * @throws OutboxError busy when OpenCode's lock does not come in time; unknown_schema, corrupt, io.
 	 */
 	snapshot(sessionId: string): Snapshot | undefined {
 		return this.#now((tables) => readSnapshot(tables, sessionId, null, "asked for"));
@@ -233,7 +233,7 @@ export class DatabaseSource implements Source {
 	/** The same for those who cannot come again by themselves. */
 	#now<T>(body: (tables: Tables) => T): T {
 		const answer = this.#attempt((tables) => ({ value: body(tables) }));
-		if (answer === undefined) throw new OutboxError("io", `OpenCode's database ${this.path} is locked; try again.`);
+		if (answer === undefined) throw new OutboxError("busy", `${this.path} is locked by another program.`);
 		return answer.value;
 	}
 

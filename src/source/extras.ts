@@ -67,16 +67,16 @@ export class ServerExtras {
 		};
 		const session = `/session/${encodeURIComponent(sessionId)}`;
 		const found = await Promise.all([
-			(async () => {
+			orNothing(async () => {
 				const diff = await get(`${session}/diff`);
 				if (!Array.isArray(diff)) throw new Error("OpenCode's diff is no list");
 				return change("session_diff", keys.sessionDiff, diff);
-			})().catch(() => undefined),
-			(async () => {
+			}),
+			orNothing(async () => {
 				const refs = options.models ?? currentModel(await get(session));
 				const models = await this.#models(directory, refs, () => get("/config/providers"));
 				return models.length === 0 ? undefined : change("model", keys.model, models);
-			})().catch(() => undefined),
+			}),
 		]);
 		return found.filter((entity) => entity !== undefined);
 	}
@@ -92,6 +92,10 @@ export class ServerExtras {
 		const { models } = catalogue;
 		return wanted.map((name) => models.get(name)).filter((model) => model !== undefined);
 	}
+}
+
+async function orNothing<T>(body: () => Promise<T>): Promise<T | undefined> {
+	return body().catch(() => undefined);
 }
 
 function change(type: "session_diff" | "model", key: string, value: unknown): Change {

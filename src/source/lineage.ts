@@ -19,9 +19,10 @@ export interface Lineage {
  * Says why a session that is gone from the tables and from the log may not have been deleted; undefined when it was.
  *
  * OpenCode leaves no tombstone, so a deletion is only believed when the database is the one that had the session: this
- * process saw it there, the caller recognises the file, another captured session still stands there with its anchor, or,
- * where no database was ever known, it is older than the session's last captured event. And never when another session
- * stands before where it was captured: then an older copy was put back, and what it lacks is only younger than the copy.
+ * process saw it there, or the caller recognises the file. Where no database was ever known, also when another captured
+ * session still stands there with its anchor, or the database is older than the session's last captured event; where
+ * another one is known, both hold for any second database as well. And never when another session stands before where it
+ * was captured: then an older copy was put back, and what it lacks is only younger than the copy.
  */
 export function doubtOfDeletion(
 	sessionId: string,
@@ -36,8 +37,10 @@ export function doubtOfDeletion(
 			return `OpenCode's database does not have it, and stands before what was captured (session ${id}): an older copy of the database, or a wiped log`;
 	}
 	if (lineage.known || lineage.seen.has(sessionId)) return undefined;
+	const doubt = "OpenCode's database does not have it, and is not known to be the one that it was captured from";
+	if (lineage.hasIdentity) return doubt;
 	const watermark = captured.get(sessionId)?.watermark ?? null;
-	if (!lineage.hasIdentity && watermark !== null && lineage.createdAt !== null) {
+	if (watermark !== null && lineage.createdAt !== null) {
 		const at = timeOf(watermark.event_id, lineage.now);
 		if (at !== undefined && lineage.createdAt < at) return undefined;
 	}
@@ -45,7 +48,7 @@ export function doubtOfDeletion(
 		if (id === sessionId || other.watermark === null || !heads.get(id)) continue;
 		if (anchored(id, other.watermark)) return undefined;
 	}
-	return "OpenCode's database does not have it, and is not known to be the one that it was captured from";
+	return doubt;
 }
 
 /** OpenCode's ids begin with 48 bits of (epoch ms * 4096 + counter), so they tell the time within 2.2 years. */

@@ -1,17 +1,14 @@
-import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { ROW_BYTES_MAX } from "../../src/source/intents.ts";
 import type { SessionRead } from "../../src/source/source.ts";
-import { keysOf, OpencodeDatabase, only, Reader, temporaryFolder } from "./opencode-database.ts";
+import { type Folder, handmade, keysOf, type OpencodeDatabase, only, Reader } from "./opencode-database.ts";
 
-let folder: ReturnType<typeof temporaryFolder>;
+let folder: Folder;
 let opencode: OpencodeDatabase;
 let reader: Reader;
 
 beforeEach(async () => {
-	folder = temporaryFolder();
-	opencode = await OpencodeDatabase.create(join(folder.path, "opencode.db"));
-	reader = await Reader.open(opencode.path);
+	({ folder, opencode, reader } = await handmade());
 });
 afterEach(() => {
 	reader.source.close();

@@ -1,17 +1,25 @@
-import { rmSync } from "node:fs";
+import { renameSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import type { SessionRead } from "../../src/source/source.ts";
 import { openSqlite } from "../../src/sqlite/driver.ts";
-import { NOW, OpencodeDatabase, only, openSource, Reader, temporaryFolder } from "./opencode-database.ts";
+import {
+	type Folder,
+	handmade,
+	MADE_AT,
+	NOW,
+	OpencodeDatabase,
+	only,
+	openSource,
+	Reader,
+} from "./opencode-database.ts";
 
-let folder: ReturnType<typeof temporaryFolder>;
+let folder: Folder;
 let opencode: OpencodeDatabase;
 let reader: Reader;
 
 beforeEach(async () => {
-	folder = temporaryFolder();
-	opencode = await OpencodeDatabase.create(join(folder.path, "opencode.db"));
-	reader = await Reader.open(opencode.path);
+	({ folder, opencode, reader } = await handmade());
 });
 afterEach(() => {
 	reader.source.close();
@@ -97,6 +105,53 @@ describe("a session that is gone", () => {
 		expect((await reader.read()).map((read) => read.kind)).toEqual(["vanished", "vanished"]);
 	});
 
+	describe("from a database that was replaced by another one", () => {
+		/** Closes OpenCode and puts one file in the place of another. */
+		const move = (from: string, to: string) => {
+			opencode.sql.exec("PRAGMA wal_checkpoint(TRUNCATE)");
+			opencode.sql.close();
+			for (const path of [from, to]) for (const suffix of ["-wal", "-shm"]) rmSync(path + suffix, { force: true });
+			renameSync(from, to);
+		};
+		const replaceByOlder = async () => {
+			move(opencode.path, join(folder.path, "a.db"));
+			opencode = await OpencodeDatabase.create(join(folder.path, "b.db"));
+			opencode.sql.prepare("UPDATE migration SET time_completed = ?").run(MADE_AT - 1);
+			opencode.session("ses_other");
+			move(opencode.path, reader.source.path);
+		};
+		const putBack = () => {
+			const { path } = reader.source;
+			renameSync(path, join(folder.path, "b.db"));
+			for (const suffix of ["-wal", "-shm"]) rmSync(path + suffix, { force: true });
+			renameSync(join(folder.path, "a.db"), path);
+		};
+		const told = (reads: SessionRead[]) =>
+			Object.fromEntries(
+				reads.map((read) => ["session" in read ? read.session.session_id : read.session_id, read.kind]),
+			);
+		const away = { ses_a: "vanished", ses_b: "vanished", ses_other: "log" };
+		const back = { ses_a: "log", ses_b: "log", ses_other: "vanished" };
+
+		it("vanished, though the other one is older, and is read as before when it is back", async () => {
+			await replaceByOlder();
+			expect(told(await reader.read())).toEqual(away);
+			putBack();
+			expect(told(await reader.read())).toEqual(back);
+		});
+
+		it("vanished, and is back, also when the agent was started again in between", async () => {
+			const { identity } = reader.source;
+			await replaceByOlder();
+			await reader.restart({ identity });
+			expect(told(await reader.read())).toEqual(away);
+			const other = reader.source.identity;
+			putBack();
+			await reader.restart({ identity: other });
+			expect(told(await reader.read())).toEqual(back);
+		});
+	});
+
 	it("vanished when an older copy of the database was put back", async () => {
 		const copy = join(folder.path, "copy.db");
 		opencode.sql.prepare("VACUUM INTO ?").run(copy);
@@ -143,6 +198,17 @@ describe("a database that cannot be used", () => {
 
 	it("is refused when it is no database", async () => {
 		expect(await refused(import.meta.filename)).toBe("corrupt");
+	});
+
+	it("is named when another program has locked it", async () => {
+		opencode.session("ses_a");
+		reader.source.close();
+		opencode.sql.exec("PRAGMA journal_mode = DELETE; BEGIN EXCLUSIVE");
+		await expect(openSource(opencode.path)).rejects.toMatchObject({
+			code: "busy",
+			message: expect.stringContaining(`${opencode.path} is locked by another program`),
+		});
+		opencode.sql.exec("COMMIT");
 	});
 
 	it("ends a read with no_source when it was removed", async () => {

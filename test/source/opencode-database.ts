@@ -186,8 +186,20 @@ export function only<Kind extends SessionRead["kind"]>(reads: readonly SessionRe
 
 export const keysOf = (changes: readonly { key: string }[]): string[] => changes.map((change) => change.key);
 
+/** A new OpenCode database in a folder of its own, and a reader of it. */
+export async function handmade(): Promise<{ folder: Folder; opencode: OpencodeDatabase; reader: Reader }> {
+	const folder = temporaryFolder();
+	const opencode = await OpencodeDatabase.create(join(folder.path, "opencode.db"));
+	return { folder, opencode, reader: await Reader.open(opencode.path) };
+}
+
+export interface Folder {
+	readonly path: string;
+	remove(): void;
+}
+
 /** A folder for one test; `remove` takes it away. */
-export function temporaryFolder(): { path: string; remove(): void } {
+export function temporaryFolder(): Folder {
 	const path = mkdtempSync(join(tmpdir(), "outbox-source-"));
 	return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
 }

@@ -1,15 +1,12 @@
-import { join } from "node:path";
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { keysOf, OpencodeDatabase, only, Reader, temporaryFolder } from "./opencode-database.ts";
+import { type Folder, handmade, keysOf, type OpencodeDatabase, only, type Reader } from "./opencode-database.ts";
 
-let folder: ReturnType<typeof temporaryFolder>;
+let folder: Folder;
 let opencode: OpencodeDatabase;
 let reader: Reader;
 
 beforeEach(async () => {
-	folder = temporaryFolder();
-	opencode = await OpencodeDatabase.create(join(folder.path, "opencode.db"));
-	reader = await Reader.open(opencode.path);
+	({ folder, opencode, reader } = await handmade());
 });
 afterEach(() => {
 	reader.source.close();
@@ -116,6 +113,25 @@ describe("a session that was never captured", () => {
 		expect(keysOf(only(await reader.read(), "snapshot").entities)).toContain("part/msg_1/prt_1");
 		await reader.restart();
 		expect((await reader.read()).map((read) => read.kind).sort()).toEqual(["log", "snapshot"]);
+		expect(await reader.read()).toEqual([]);
+	});
+
+	it("without any log is captured again when its capture was forgotten", async () => {
+		opencode.session("ses_a", false);
+		await reader.read();
+		expect(await reader.read()).toEqual([]);
+		reader.captured.set("ses_a", { watermark: null, deleted: false, empty: true });
+		only(await reader.read(), "snapshot");
+		expect(await reader.read()).toEqual([]);
+		reader.captured.delete("ses_a");
+		only(await reader.read(), "snapshot");
+	});
+
+	it("without any log is captured again when it was not wanted in between, since that may forget it", async () => {
+		opencode.session("ses_a", false);
+		await reader.read();
+		await reader.read(() => false);
+		only(await reader.read(), "snapshot");
 		expect(await reader.read()).toEqual([]);
 	});
 
