@@ -23,6 +23,9 @@ export interface DatabaseSourceOptions {
 
 type Snapshot = Extract<SessionRead, { kind: "snapshot" }>;
 
+/** How long a session may be without its row before its log counts as left behind, in ms. */
+const ORPHAN_MS = 10_000;
+
 /**
  * OpenCode's own database, tailed.
  *
@@ -48,6 +51,8 @@ export class DatabaseSource implements Source {
 	readonly #toldPoison = new Set<string>();
 	readonly #seen = new Set<string>();
 	readonly #vanished = new Map<string, string>();
+	/** Sessions without a row but with a log, and since when, in epoch ms. */
+	readonly #orphans = new Map<string, number>();
 
 	/** @throws OutboxError no_source (with where it looked), unknown_schema, corrupt, busy, io. */
 	static async open(database: FoundDatabase, options: DatabaseSourceOptions = {}): Promise<DatabaseSource> {
@@ -109,7 +114,9 @@ export class DatabaseSource implements Source {
 			if (read.kind === "vanished") this.#vanished.set(read.session_id, read.reason);
 		}
 		this.#capturedFrom = this.identity;
-		this.#dataVersion = version;
+		// A session that is just being deleted is looked at again soon, whatever else changes.
+		const isSettled = [...this.#orphans.keys()].every((id) => this.#vanished.has(id));
+		this.#dataVersion = isSettled ? version : undefined;
 	}
 
 	/** Also true while a read is under way, after one that did not end well, and when the file was replaced. */
@@ -194,7 +201,9 @@ export class DatabaseSource implements Source {
 		const missing: SessionRead[] = [];
 		for (const [id, { watermark, deleted, vanished }] of captured) {
 			if (deleted || vanished || heads.has(id) || !wanted(id)) continue;
-			const doubt = tables.hasLog(id)
+			const hasLog = tables.hasLog(id);
+			if (hasLog && this.#isBeingDeleted(id)) continue;
+			const doubt = hasLog
 				? "its row is gone from OpenCode's database, but its log is not"
 				: (this.#vanished.get(id) ??
 					doubtOfDeletion(
@@ -213,11 +222,20 @@ export class DatabaseSource implements Source {
 			if (doubt === undefined) missing.push({ kind: "deleted", session_id: id, from: watermark });
 			else if (this.#vanished.get(id) !== doubt) missing.push({ kind: "vanished", session_id: id, reason: doubt });
 		}
+		for (const id of this.#orphans.keys()) if (heads.has(id) || !tables.hasLog(id)) this.#orphans.delete(id);
 		for (const id of heads.keys()) {
 			this.#seen.add(id);
 			this.#vanished.delete(id);
 		}
 		return { sessions, missing };
+	}
+
+	/** OpenCode deletes a session's row first and its log in a later transaction: what lies between is no evidence yet. */
+	#isBeingDeleted(sessionId: string): boolean {
+		const now = (this.#options.now ?? Date.now)();
+		const since = this.#orphans.get(sessionId) ?? now;
+		this.#orphans.set(sessionId, since);
+		return now - since < ORPHAN_MS;
 	}
 
 	/** Runs one short read transaction; undefined when OpenCode's lock did not come in time. */
@@ -248,6 +266,7 @@ export class DatabaseSource implements Source {
 		this.#toldPoison.clear();
 		this.#seen.clear();
 		this.#vanished.clear();
+		this.#orphans.clear();
 	}
 }
 

@@ -66,8 +66,22 @@ describe("a session that is gone", () => {
 		expect((await reader.read()).map((read) => read.kind)).toEqual(["deleted", "deleted"]);
 	});
 
-	it("vanished when its log is still there; that is told once", async () => {
+	it("was deleted when its log follows its row a moment later", async () => {
 		opencode.sql.exec("DELETE FROM session WHERE id = 'ses_a'");
+		expect(await reader.read()).toEqual([]);
+		expect(reader.source.changed()).toBe(true);
+		opencode.deleteSession("ses_a");
+		only(await reader.read(), "deleted");
+		expect(reader.source.changed()).toBe(false);
+	});
+
+	it("vanished when its log stays; that is told once", async () => {
+		let now = NOW;
+		await reader.restart({ now: () => now });
+		await reader.read();
+		opencode.sql.exec("DELETE FROM session WHERE id = 'ses_a'");
+		expect(await reader.read()).toEqual([]);
+		now += 10_000;
 		expect(only(await reader.read(), "vanished").reason).toContain("its log is not");
 		opencode.message("ses_b", "msg_1");
 		only(await reader.read(), "log");
