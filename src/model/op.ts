@@ -32,6 +32,12 @@ export const keys = {
 	partsOf: (messageId: string) => `part/${messageId}/`,
 } as const;
 
+/** The keys of a message's parts: from the first to before the last. "0" is the character after "/". */
+export function partsRange(messageId: string): readonly [from: string, to: string] {
+	const prefix = keys.partsOf(messageId);
+	return [prefix, `${prefix.slice(0, -1)}0`];
+}
+
 /** The message that an entity key belongs to; undefined for what belongs to the session itself. */
 export function messageIdOf(key: string): string | undefined {
 	const [kind, messageId] = key.split("/", 2);

@@ -6,13 +6,14 @@ import {
 	type OpIntent,
 	type OpType,
 	opHash,
+	partsRange,
 	REMOVALS,
 	sameWatermark,
 	type Watermark,
 } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { buryOp } from "./bury.ts";
-import { isRemovable, partsRange } from "./known.ts";
+import { isRemovable } from "./known.ts";
 import { watermarkOf } from "./watermark.ts";
 
 /** A change that no op can carry; it goes straight to the dead letters. */

@@ -1,11 +1,5 @@
-import { keys, messageIdOf, type OpType } from "../model/op.ts";
+import { messageIdOf, type OpType, partsRange } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
-
-/** The keys of a message's parts: from the first to before the last. "0" is the character after "/". */
-export function partsRange(messageId: string): readonly [from: string, to: string] {
-	const prefix = keys.partsOf(messageId);
-	return [prefix, `${prefix.slice(0, -1)}0`];
-}
 
 /** Tells whether there is something captured for a removal to remove: its entity, or for a message any part of it. */
 export function isRemovable(sqlite: Sqlite) {

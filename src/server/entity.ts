@@ -2,7 +2,7 @@ import { Buffer } from "node:buffer";
 import { and, asc, eq, gt, gte, isNotNull, lt, lte, sql } from "drizzle-orm";
 import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
 import { digestOf } from "../model/json.ts";
-import { keys, messageIdOf, type OpType, REMOVALS } from "../model/op.ts";
+import { keys, messageIdOf, type OpType, partsRange, REMOVALS } from "../model/op.ts";
 import { DIGESTS_PER_PAGE, LIMITS, WATCH_OPS_PER_DELIVERY } from "../protocol/limits.ts";
 import type { DigestPage, WatchedOp } from "../protocol/schema.ts";
 import { entity } from "./share.sql.ts";
@@ -86,9 +86,8 @@ export class Entities {
 	apply(share_id: string, op: { type: OpType; key: string; payload: string }, position: number): void {
 		const payload = REMOVALS.has(op.type) ? null : op.payload;
 		if (op.type === "message_removed") {
-			const from = keys.partsOf(messageIdOf(op.key) ?? "");
-			// The keys with this prefix end where its last character, "/", gives way to the next one, "0".
-			this.#removeParts.run({ share_id, from, to: `${from.slice(0, -1)}0` });
+			const [from, to] = partsRange(messageIdOf(op.key) ?? "");
+			this.#removeParts.run({ share_id, from, to });
 		}
 		if (op.type === "session") this.#undelete.run({ share_id, key: keys.sessionDeleted });
 		this.#upsert.run({
