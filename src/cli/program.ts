@@ -1,6 +1,6 @@
-import { readFileSync } from "node:fs";
 import { runCommand } from "citty";
 import { OutboxError } from "../model/errors.ts";
+import { version } from "../model/version.ts";
 import { checkArguments } from "./arguments.ts";
 import { type Called, calledCommand, commandList } from "./commands.ts";
 import { complain } from "./failure.ts";
@@ -52,12 +52,6 @@ function asksForHelp(rawArgs: readonly string[]): boolean {
 function print(text: string): number {
 	process.stdout.write(text.endsWith("\n") ? text : `${text}\n`);
 	return 0;
-}
-
-/** This package's version. */
-export function version(): string {
-	const manifest = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
-	return (JSON.parse(manifest) as { version: string }).version;
 }
 
 /** A reader who has gone (`status | head`) is no trouble of ours; an agent goes on without one. */

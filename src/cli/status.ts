@@ -1,9 +1,9 @@
 import { statfsSync } from "node:fs";
 import { defineCommand } from "citty";
+import { version } from "../model/version.ts";
 import { EMPTY_REPORT, openReport, type Report } from "../outbox/report.ts";
 import { isLocked } from "../sqlite/lock.ts";
 import { type Paths, pathsIn } from "./paths.ts";
-import { version } from "./program.ts";
 import { resolveSettings, settingsArgs } from "./settings.ts";
 import { statusOf } from "./status-facts.ts";
 import { SESSIONS_SHOWN, statusText } from "./status-text.ts";

@@ -42,7 +42,7 @@ export function reviveVerb(sqlite: Sqlite) {
 		"INSERT INTO entity (session_id, key, digest, first_op, last_op) VALUES (?, ?, '', 0, 0) ON CONFLICT DO NOTHING",
 	);
 	const removable = isRemovable(sqlite);
-	const unpark = sqlite.prepare("UPDATE session SET next_retry_at = 0 WHERE session_id = ?");
+	const hurry = sqlite.prepare("UPDATE session SET next_retry_at = 0 WHERE session_id = ?");
 	const write = opWriter(sqlite);
 
 	const reviveOne = (letter: DeadRow, now: number): boolean => {
@@ -66,7 +66,7 @@ export function reviveVerb(sqlite: Sqlite) {
 			if (letter === undefined) return { outcome: "unknown", ops: 0 };
 			if (letter.payload === null) return { outcome: "no_payload", ops: 0 };
 			const revived = [letter, ...children.all(id)].filter((row) => reviveOne(row, now)).length;
-			unpark.run(letter.session_id);
+			hurry.run(letter.session_id);
 			return { outcome: revived > 0 ? "revived" : "superseded", ops: revived };
 		});
 }

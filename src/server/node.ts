@@ -1,5 +1,4 @@
 import { randomBytes } from "node:crypto";
-import { readFileSync } from "node:fs";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
@@ -7,6 +6,7 @@ import { createAdaptorServer } from "@hono/node-server";
 import { type Clock, systemClock } from "../model/clock.ts";
 import { messageOf, OutboxError } from "../model/errors.ts";
 import type { Logger } from "../model/logger.ts";
+import { version } from "../model/version.ts";
 import { LIMITS, type ShareLimits } from "../protocol/limits.ts";
 import { type DatabaseKind, openDatabase } from "../sqlite/database.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
@@ -158,9 +158,4 @@ function refuseUpgrade(socket: Duplex): void {
 	socket.on("error", () => socket.destroy());
 	socket.once("finish", () => socket.destroy());
 	socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
-}
-
-function version(): string {
-	const manifest = readFileSync(new URL("../../package.json", import.meta.url), "utf8");
-	return (JSON.parse(manifest) as { version: string }).version;
 }
