@@ -3,7 +3,7 @@ import type { Clock, Random } from "../model/clock.ts";
 import { messageOf, OutboxError } from "../model/errors.ts";
 import type { Logger } from "../model/logger.ts";
 import { keys } from "../model/op.ts";
-import { type Outbox, openOutbox } from "../outbox/outbox.ts";
+import type { Outbox } from "../outbox/outbox.ts";
 import type { Doorbell } from "../source/doorbell.ts";
 import type { ServerExtras } from "../source/extras.ts";
 import { type Change, isPoison, type Source } from "../source/source.ts";
@@ -26,8 +26,9 @@ export interface OpencodeLink {
 }
 
 export interface AgentOptions {
-	readonly outboxPath: string;
 	readonly lockPath: string;
+	/** Called once the lock is held. */
+	readonly openOutbox: () => Promise<Outbox>;
 	/** @param identity the database's `identity` when it was last captured from. */
 	readonly openSource: (identity: string | undefined) => Promise<Source>;
 	/** For `status`. */
@@ -76,7 +77,7 @@ export class Agent {
 		}
 		let outbox: Outbox | undefined;
 		try {
-			outbox = await openOutbox(options.outboxPath);
+			outbox = await options.openOutbox();
 			const link = await options.link();
 			return new Agent(options, lock, outbox, link);
 		} catch (error) {

@@ -2,6 +2,7 @@ import type { AgentOptions, OpencodeLink } from "../agent/agent.ts";
 import { embeddedLink, remoteLink, type ServerLink } from "../agent/server-link.ts";
 import { systemClock } from "../model/clock.ts";
 import type { Logger } from "../model/logger.ts";
+import { openOutbox } from "../outbox/outbox.ts";
 import { DatabaseSource } from "../source/database.ts";
 import { findOpencodeDatabase } from "../source/discovery.ts";
 import { ServerExtras } from "../source/extras.ts";
@@ -16,8 +17,8 @@ import { remoteServer, type Settings } from "./settings.ts";
 export function agentOptions(settings: Settings, log: Logger): AgentOptions {
 	const paths = pathsIn(settings.dataDir);
 	return {
-		outboxPath: paths.outbox,
 		lockPath: paths.lock,
+		openOutbox: () => openOutbox(paths.outbox),
 		openSource: (identity) => openSource(settings, identity),
 		opencodeDb: findOpencodeDatabase(process.env, settings.opencodeDb).path,
 		opencode: settings.opencodeUrl === undefined ? undefined : opencodeLink(settings.opencodeUrl),
