@@ -5,7 +5,7 @@ import { type Fetch, HttpBatchWire } from "./http-batch.ts";
 import { codeOf, describe } from "./reply.ts";
 import { TIMING, type Timing } from "./timing.ts";
 import type { Transport } from "./transport.ts";
-import { openWebSocket } from "./websocket.ts";
+import { type Dial, dialWebSocket, openWebSocket } from "./websocket.ts";
 
 export interface CapnwebOptions {
 	/** The share server's address, http: or https:, with the path that it is served under, if any. */
@@ -15,6 +15,8 @@ export interface CapnwebOptions {
 	readonly timing?: Partial<Timing>;
 	/** Carries the HTTP batches; the platform's own unless given. */
 	readonly fetch?: Fetch;
+	/** Opens the WebSockets; `ws` unless given. */
+	readonly dial?: Dial;
 }
 
 /** Failures before there was a connection to upgrade: HTTP would meet the same. */
@@ -35,7 +37,7 @@ const NOBODY_THERE: ReadonlySet<string | undefined> = new Set([
  * @throws OutboxError config when the address is not usable.
  */
 export function capnwebTransport(options: CapnwebOptions): Transport {
-	const { clock, fetch = globalThis.fetch } = options;
+	const { clock, fetch = globalThis.fetch, dial = dialWebSocket } = options;
 	const timing = { ...TIMING, ...options.timing };
 	const url = rpcUrl(options.url);
 	let upgradeRefusedAt: number | undefined;
@@ -53,7 +55,7 @@ export function capnwebTransport(options: CapnwebOptions): Transport {
 			const tried: string[] = [];
 			if (!isUpgradeRefused()) {
 				try {
-					const wire = await openWebSocket(url.replace(/^http/, "ws"), clock, timing, signal);
+					const wire = await openWebSocket(dial(url.replace(/^http/, "ws")), clock, timing, signal);
 					upgradeRefusedAt = undefined;
 					return connectionOver(wire);
 				} catch (error) {

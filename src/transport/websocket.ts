@@ -8,18 +8,23 @@ import { type Api, type HeldShare, SESSION_LIMITS, type Wire } from "./connectio
 import { describe } from "./reply.ts";
 import type { Timing } from "./timing.ts";
 
+/** Begins to open a WebSocket; the platform's own `ws` unless a test owns the network. */
+export type Dial = (url: string) => WebSocket;
+
+export const dialWebSocket: Dial = (url) =>
+	new WebSocket(url, { perMessageDeflate: false, maxPayload: MESSAGE_BYTES_MAX });
+
 /**
- * Opens a WebSocket and proves by a pong that frames pass both ways; some proxies grant the upgrade and no more.
+ * Waits until a WebSocket is open and proves by a pong that frames pass both ways; some proxies grant the upgrade and no more.
  *
  * @throws whatever went wrong; a system's error keeps its `code`. The signal's reason when it is aborted.
  */
 export async function openWebSocket(
-	url: string,
+	socket: WebSocket,
 	clock: Clock,
 	timing: Timing,
 	signal: AbortSignal,
 ): Promise<WebSocketWire> {
-	const socket = new WebSocket(url, { perMessageDeflate: false, maxPayload: MESSAGE_BYTES_MAX });
 	const { promise: ponged, resolve, reject } = Promise.withResolvers<void>();
 	const settled = new AbortController();
 	socket.on("error", reject);
