@@ -43,10 +43,12 @@ export function agentVerbs(sqlite: Sqlite) {
 			if (known && Object.entries(fields).every(([name, value]) => known[name as keyof AgentRow] === value)) return;
 			sqlite.transaction(() => {
 				insert.run(fields.pid ?? process.pid, now);
-				for (const [name, value] of Object.entries(fields))
+				for (const [name, value] of Object.entries(fields)) {
+					if (known?.[name as keyof AgentRow] === value) continue;
 					sqlite
 						.prepare(`UPDATE agent SET ${name} = ? WHERE id = 1`)
 						.run(typeof value === "boolean" ? Number(value) : value);
+				}
 			});
 		},
 	};

@@ -81,6 +81,9 @@ export function openTables(sqlite: Sqlite) {
 		SELECT coalesce((SELECT max(time_updated) FROM message WHERE session_id = s.id), 0) || ',' ||
 			coalesce((SELECT max(time_updated) FROM part WHERE session_id = s.id), 0) AS mark
 		FROM session s WHERE s.id = ?`);
+	const firstMigration = columns.get("migration")?.has("time_completed")
+		? sqlite.prepare<{ at: number | null }>("SELECT min(time_completed) AS at FROM migration")
+		: undefined;
 	const anyEvent = sqlite.prepare(`SELECT 1 FROM ${eventSequence} LIMIT 1`);
 
 	const sessionBytes = sqlite.prepare<{ bytes: number }>(
@@ -144,11 +147,7 @@ export function openTables(sqlite: Sqlite) {
 		/** The models that user messages were sent to, in order of first use. */
 		models: (id: string): ModelRef[] => models.all(id),
 		/** When OpenCode made this database, in epoch ms; null where it does not say. */
-		createdAt(): number | null {
-			if (!columns.get("migration")?.has("time_completed")) return null;
-			const first = sqlite.prepare<{ at: number | null }>("SELECT min(time_completed) AS at FROM migration").get();
-			return first?.at ?? null;
-		},
+		createdAt: (): number | null => firstMigration?.get()?.at ?? null,
 	};
 
 	function statement<Row>(sql: string): (...values: (string | number)[]) => Row | undefined {
