@@ -1,6 +1,7 @@
 import { randomUUID } from "node:crypto";
 import type { Clock, Random } from "../model/clock.ts";
 import { messageOf, OutboxError } from "../model/errors.ts";
+import type { CreateKey } from "../model/identity.ts";
 import type { Logger } from "../model/logger.ts";
 import { keys } from "../model/op.ts";
 import type { Outbox } from "../outbox/outbox.ts";
@@ -38,6 +39,7 @@ export interface AgentOptions {
 	readonly fileDoorbell: Doorbell;
 	/** Called once the outbox is ours, so that no second embedded server is ever started beside a running agent. */
 	readonly link: () => Promise<ServerLink>;
+	readonly createKey: CreateKey;
 	readonly mode: ShareMode;
 	readonly pollMs: number;
 	/** A person waits: what earlier failures put off is tried at once. */
@@ -102,6 +104,7 @@ export class Agent {
 		});
 		this.#flusher = new Flusher({
 			...{ outbox, mode, clock, random, log, transport: link.transport, server: link.server, owner: randomUUID() },
+			createKey: options.createKey,
 			truth: (sessionId) => this.#truth(sessionId),
 		});
 		outbox.recover();

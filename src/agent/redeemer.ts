@@ -1,6 +1,6 @@
-import { randomBytes } from "node:crypto";
 import { monotonicFactory } from "ulid";
 import type { Clock } from "../model/clock.ts";
+import type { CreateKey } from "../model/identity.ts";
 import type { Logger } from "../model/logger.ts";
 import type { Watermark } from "../model/op.ts";
 import { type GrantedShare, isGranted } from "../outbox/grant.ts";
@@ -22,6 +22,7 @@ export interface RedeemerOptions {
 	readonly outbox: Outbox;
 	readonly connection: Connection;
 	readonly server: ShareServer;
+	readonly createKey: CreateKey;
 	/** The session as OpenCode has it now; undefined when OpenCode does not have it. */
 	readonly truth: (sessionId: string) => { entities: readonly EntityState[]; watermark: Watermark | null } | undefined;
 	readonly clock: Clock;
@@ -73,9 +74,9 @@ export class Redeemer {
 		const { outbox, connection, log } = this.#options;
 		const share = outbox.share(sessionId);
 		if (share !== undefined) {
-			const granted = await this.#grant(sessionId);
-			outbox.attempt(sessionId);
 			try {
+				const granted = await this.#grant(sessionId);
+				outbox.attempt(sessionId);
 				const handle = await attempt("redeem", () => connection.redeem(granted.share_id, granted.secret));
 				await attempt("use", () => handle.deleteShare());
 			} catch (error) {
@@ -90,13 +91,15 @@ export class Redeemer {
 	}
 
 	async #grant(sessionId: string): Promise<GrantedShare> {
-		const { outbox, server, connection, clock } = this.#options;
+		const { outbox, server, connection, createKey, clock } = this.#options;
 		const asked = outbox.share(sessionId);
 		if (asked && asked.server_url !== server.id) {
 			const message = `the share is on ${asked.server_url}, this agent talks to ${server.id}`;
 			throw new Failure("redeem", "unknown", message, { override: { action: "park", code: "other_server" } });
 		}
-		const share = asked ?? outbox.ask(sessionId, server.id, randomBytes(32).toString("base64url"), clock.now());
+		const share =
+			asked ??
+			outbox.ask(sessionId, server.id, createKey(server.id, sessionId, outbox.generation(sessionId)), clock.now());
 		if (isGranted(share)) return share;
 		outbox.attempt(sessionId);
 		const request = { session_id: sessionId, create_key: share.create_key };
@@ -108,10 +111,10 @@ export class Redeemer {
 
 	/** Redeems, and brings this side in step with where the share stands. */
 	async #redeem(share: GrantedShare): Promise<RedeemedShare> {
-		const { outbox, connection, clock, log } = this.#options;
+		const { outbox, clock, log } = this.#options;
 		const sessionId = share.session_id;
 		outbox.attempt(sessionId);
-		const handle = await attempt("redeem", () => connection.redeem(share.share_id, share.secret));
+		const handle = await this.#open(share);
 		const { redemption } = handle;
 		if (redemption.session_id !== sessionId) {
 			const message = `the share ${share.share_id} is said to be of session ${redemption.session_id}`;
@@ -134,14 +137,33 @@ export class Redeemer {
 		return handle;
 	}
 
+	/** Redeems; where the server denies it, asks whether it is only our note of the secret that is damaged. */
+	async #open(share: GrantedShare): Promise<RedeemedShare> {
+		const { outbox, server, connection, log } = this.#options;
+		const { session_id, create_key } = share;
+		try {
+			return await attempt("redeem", () => connection.redeem(share.share_id, share.secret));
+		} catch (denial) {
+			if (!(denial instanceof Failure) || denial.outcome !== "denied") throw denial;
+			const request = { session_id, create_key };
+			const grant = await attempt("create", () => connection.createShare(server.key(), request)).catch((error) => {
+				throw error instanceof Failure && error.outcome === "unknown" ? error : denial;
+			});
+			if (grant.share_id !== share.share_id || grant.secret === share.secret) throw denial;
+			outbox.granted(session_id, grant);
+			log.warn({ session: session_id, share: grant.share_id }, "the secret kept here was damaged; asked for it again");
+			return attempt("redeem", () => connection.redeem(grant.share_id, grant.secret));
+		}
+	}
+
 	/** Puts fresh ops on top of the share, from what OpenCode has now (agent/compare.ts). */
 	async #compare(share: GrantedShare, handle: RedeemedShare, reason: string): Promise<RedeemedShare> {
-		const { outbox, connection, clock, log } = this.#options;
+		const { outbox, clock, log } = this.#options;
 		const sessionId = share.session_id;
 		log.warn({ session: sessionId, share: share.share_id, reason }, "comparing the share with OpenCode");
 		outbox.mustCompare(sessionId, reason);
 		await this.fence(sessionId, handle);
-		const fenced = await attempt("redeem", () => connection.redeem(share.share_id, share.secret));
+		const fenced = await this.#open(share);
 		const digests = await attempt("use", () => shareDigests(fenced));
 
 		// From here on without a pause, so that what is read and what is written are of one moment.

@@ -1,6 +1,7 @@
 import type { AgentOptions, OpencodeLink } from "../agent/agent.ts";
 import { embeddedLink, remoteLink, type ServerLink } from "../agent/server-link.ts";
 import { systemClock } from "../model/clock.ts";
+import { OutboxError } from "../model/errors.ts";
 import type { Logger } from "../model/logger.ts";
 import { openOutbox } from "../outbox/outbox.ts";
 import { DatabaseSource } from "../source/database.ts";
@@ -9,6 +10,7 @@ import { ServerExtras } from "../source/extras.ts";
 import { FileDoorbell } from "../source/file-doorbell.ts";
 import { serverAddress } from "../source/http.ts";
 import { OpencodeServer } from "../source/server.ts";
+import { createKeysIn, ensureIdentity } from "./identity.ts";
 import { pathsIn } from "./paths.ts";
 import { ensureServerKey, readServerKey } from "./server-key.ts";
 import { remoteServer, type Settings } from "./settings.ts";
@@ -18,7 +20,12 @@ export function agentOptions(settings: Settings, log: Logger): AgentOptions {
 	const paths = pathsIn(settings.dataDir);
 	return {
 		lockPath: paths.lock,
-		openOutbox: () => openOutbox(paths.outbox),
+		openOutbox: async () => {
+			const outbox = await openOutbox(paths.outbox);
+			prepareIdentity(paths.identity, log);
+			return outbox;
+		},
+		createKey: createKeysIn(paths.identity),
 		openSource: (identity) => openSource(settings, identity),
 		opencodeDb: findOpencodeDatabase(process.env, settings.opencodeDb).path,
 		opencode: settings.opencodeUrl === undefined ? undefined : opencodeLink(settings.opencodeUrl),
@@ -48,6 +55,16 @@ export async function openLink(settings: Settings, log: Logger, port: number = s
 	const paths = pathsIn(settings.dataDir);
 	const key = ensureServerKey(paths.serverKey);
 	return embeddedLink({ databasePath: paths.serverDatabase, key, port, clock: systemClock, log });
+}
+
+/** A disk that will not take the identity now may do so later; a file that is no identity is for a person. */
+function prepareIdentity(path: string, log: Logger): void {
+	try {
+		ensureIdentity(path);
+	} catch (error) {
+		if (!(error instanceof OutboxError) || !["disk_full", "read_only", "io"].includes(error.code)) throw error;
+		log.warn({ err: error.message, hint: error.hint }, "no new share can be made for now");
+	}
 }
 
 function opencodeLink(url: string): OpencodeLink {

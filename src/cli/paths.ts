@@ -9,6 +9,8 @@ export interface Paths {
 	readonly outbox: string;
 	/** Held by the agent; see sqlite/lock.ts. */
 	readonly lock: string;
+	/** What this machine's create keys follow from (model/identity.ts). Secret. */
+	readonly identity: string;
 	/** Touched by the plugin. */
 	readonly doorbell: string;
 	/** The embedded share server's database. */
@@ -21,6 +23,7 @@ export function pathsIn(dataDir: string): Paths {
 	return {
 		outbox: join(dataDir, "outbox.db"),
 		lock: join(dataDir, "agent.lock"),
+		identity: join(dataDir, "identity"),
 		doorbell: join(dataDir, DOORBELL_FILE),
 		serverDatabase: join(dataDir, "server", "share.db"),
 		serverKey: join(dataDir, "server", "key"),

@@ -1,103 +1,17 @@
-import { randomBytes } from "node:crypto";
-import { closeSync, fstatSync, fsyncSync, linkSync, mkdirSync, openSync, readSync, rmSync, writeSync } from "node:fs";
-import { dirname } from "node:path";
-import { messageOf, OutboxError } from "../model/errors.ts";
-import { asStorageError } from "../sqlite/errors.ts";
+import { ensureSecret, readSecret, type SecretKind } from "./secret-file.ts";
 
-/** A bearer secret as the protocol takes it (protocol/schema.ts): 32 to 200 visible characters. */
-const KEY = /^[\x21-\x7e]{32,200}$/;
-/** Of which nothing else can be in the file. */
-const FILE_BYTES_MAX = 1024;
+const SERVER_KEY: SecretKind = {
+	name: "server key",
+	missing: "Name the file that holds the server's key with --server-key-file.",
+	wrong: "Put the server's key into it, on one line and nothing else.",
+};
 
-/**
- * Reads a share server's key from its file.
- *
- * As ssh does with its keys: a file of this user that others can read is refused; one that belongs to somebody else
- * (a mounted secret) is that one's business. Windows has no modes.
- *
- * @throws OutboxError config: missing, unreadable, readable by others, empty, no key. Never with the file's content.
- */
+/** Reads a share server's key from its file (secret-file.ts). Throws OutboxError config. */
 export function readServerKey(path: string): string {
-	const { text, mode, uid, isFile } = readWhole(path);
-	if (!isFile) throw new OutboxError("config", `The server key file ${path} is no regular file.`);
-	if (process.platform !== "win32" && uid === process.getuid?.() && (mode & 0o077) !== 0)
-		throw new OutboxError(
-			"config",
-			`The server key file ${path} can be read by others (mode ${(mode & 0o777).toString(8).padStart(4, "0")}).`,
-			{ hint: `chmod 600 ${path}` },
-		);
-	const key = text.trim();
-	if (key === "")
-		throw new OutboxError("config", `The server key file ${path} is empty.`, {
-			hint: "Put the server's key into it, on one line.",
-		});
-	if (!KEY.test(key))
-		throw new OutboxError(
-			"config",
-			`The server key file ${path} holds no key: expected 32 to 200 visible characters.`,
-			{
-				hint: "Put the server's key into it, on one line and nothing else.",
-			},
-		);
-	return key;
+	return readSecret(path, SERVER_KEY);
 }
 
-/**
- * The embedded server's key, made on first use: 32 random bytes as base64url, file 0600, folder 0700.
- *
- * The file appears whole or not at all, and of several processes at once the first one's stays: all return the same key.
- *
- * @throws OutboxError as `readServerKey`, and read_only, disk_full, io when it cannot be made.
- */
+/** The embedded server's key, made on first use (secret-file.ts). Throws OutboxError config, read_only, disk_full, io. */
 export function ensureServerKey(path: string): string {
-	const draft = `${path}.${randomBytes(6).toString("hex")}`;
-	try {
-		mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
-		if (exists(path)) return readServerKey(path);
-		writeDurably(draft, `${randomBytes(32).toString("base64url")}\n`);
-		// Unlike a rename, a link never replaces what another process has put there meanwhile.
-		linkSync(draft, path);
-	} catch (error) {
-		if ((error as NodeJS.ErrnoException).code !== "EEXIST") throw asStorageError(error, path);
-	} finally {
-		rmSync(draft, { force: true });
-	}
-	return readServerKey(path);
-}
-
-function readWhole(path: string): { text: string; mode: number; uid: number; isFile: boolean } {
-	let file: number | undefined;
-	try {
-		file = openSync(path, "r");
-		const stat = fstatSync(file);
-		const buffer = Buffer.alloc(FILE_BYTES_MAX);
-		const length = stat.isFile() ? readSync(file, buffer) : 0;
-		return { text: buffer.toString("utf8", 0, length), mode: stat.mode, uid: stat.uid, isFile: stat.isFile() };
-	} catch (error) {
-		throw new OutboxError("config", `The server key file ${path} cannot be read (${messageOf(error)}).`, {
-			cause: error,
-			hint: "Name the file that holds the server's key with --server-key-file.",
-		});
-	} finally {
-		if (file !== undefined) closeSync(file);
-	}
-}
-
-function writeDurably(path: string, text: string): void {
-	const file = openSync(path, "wx", 0o600);
-	try {
-		writeSync(file, text);
-		fsyncSync(file);
-	} finally {
-		closeSync(file);
-	}
-}
-
-function exists(path: string): boolean {
-	try {
-		closeSync(openSync(path, "r"));
-		return true;
-	} catch (error) {
-		return (error as NodeJS.ErrnoException).code !== "ENOENT";
-	}
+	return ensureSecret(path, SERVER_KEY);
 }

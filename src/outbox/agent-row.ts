@@ -21,6 +21,8 @@ export interface AgentRow {
 	readonly last_error: string | null;
 	readonly connect_attempts: number;
 	readonly next_connect_at: number;
+	readonly capture_paused: string | null;
+	readonly damage: string | null;
 }
 
 /** The agent's word about itself: one row, for `status` and for the next start. */

@@ -32,8 +32,11 @@ export function grantVerbs(sqlite: Sqlite) {
 	const put = sqlite.prepare(
 		"UPDATE share SET share_id = ?, slug = ?, url = ?, secret = ?, capability_epoch = ? WHERE session_id = ?",
 	);
+	const generation = sqlite.prepare<{ generation: number }>("SELECT generation FROM session WHERE session_id = ?");
 	const epoch = sqlite.prepare("UPDATE share SET capability_epoch = ? WHERE session_id = ?");
-	const remove = sqlite.prepare("DELETE FROM share WHERE session_id = ?");
+	const giveUp = sqlite.prepare(`
+		UPDATE share SET share_id = NULL, slug = NULL, url = NULL, secret = NULL, capability_epoch = NULL
+		WHERE session_id = ?`);
 	const parkForeign = sqlite.prepare(`
 		UPDATE session SET parked_code = 'other_server', last_error = 'its share is on another server'
 		WHERE parked_code IS NULL AND wanted <> 'never'
@@ -45,7 +48,7 @@ export function grantVerbs(sqlite: Sqlite) {
 		/**
 		 * Stores the intent to make a share, before the server hears of it; returns the one that was stored first.
 		 *
-		 * @param createKey 256 random bits as base64url.
+		 * @param createKey 256 bits as base64url (model/identity.ts).
 		 */
 		ask(sessionId: string, serverUrl: string, createKey: string, now: number): ShareRow {
 			ask.run(sessionId, serverUrl, createKey, now);
@@ -56,7 +59,12 @@ export function grantVerbs(sqlite: Sqlite) {
 		granted: (sessionId: string, grant: ShareGrant) =>
 			void put.run(grant.share_id, grant.slug, grant.url, grant.secret, grant.capability_epoch, sessionId),
 		epoch: (sessionId: string, capabilityEpoch: number) => void epoch.run(capabilityEpoch, sessionId),
-		/** The server has told that there is no such share: the next one gets a key of its own. */
-		giveUp: (sessionId: string) => void remove.run(sessionId),
+		/** How many shares of the session a person has taken back. */
+		generation: (sessionId: string): number => generation.get(sessionId)?.generation ?? 0,
+		/**
+		 * The server has told that there is no such share, so it is asked for again, with the same key: if only our note
+		 * of its id was damaged, or once the server's own backup is back, that is the same share again.
+		 */
+		giveUp: (sessionId: string) => void giveUp.run(sessionId),
 	};
 }

@@ -44,6 +44,8 @@ export const session = sqliteTable("session", {
 	compare_reason: text(),
 	/** Set: nothing is sent until a person acts; holds the refusal's code. */
 	parked_code: text(),
+	/** How many shares it had that a person took back; part of the next one's create key (model/identity.ts). */
+	generation: integer().notNull().default(0),
 });
 
 /** A row per share that was asked for. `share_id` is null while the answer to createShare is unknown. */
@@ -172,4 +174,8 @@ export const agent = sqliteTable("agent", {
 	/** Connecting: failed attempts in a row, and when the next is due. Survives restarts. */
 	connect_attempts: integer().notNull().default(0),
 	next_connect_at: integer().notNull().default(0),
+	/** Set: capture waits for room; holds the error's code (outbox_full, disk_full). */
+	capture_paused: text(),
+	/** What became of the last outbox file that was damaged: where it was put, and what was saved of it. For a person. */
+	damage: text(),
 });

@@ -105,6 +105,8 @@ function readAgent(orm: Sqlite["orm"]): AgentRow | null {
 			last_error: agent.last_error,
 			connect_attempts: agent.connect_attempts,
 			next_connect_at: agent.next_connect_at,
+			capture_paused: agent.capture_paused,
+			damage: agent.damage,
 		})
 		.from(agent)
 		.where(eq(agent.id, 1))

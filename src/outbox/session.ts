@@ -78,7 +78,8 @@ export function sessionVerbs(sqlite: Sqlite) {
 	const reset = sqlite.prepare(`
 		UPDATE session SET wanted = iif(wanted = 'share', 'share', 'never'), watermark_seq = NULL, watermark_event_id = NULL, acked_id = 0, sealed_id = 0,
 			acked_cursor = 0, sealed_cursor = 0, acked_op_id = NULL, attempts = 0, next_retry_at = 0, last_error = NULL,
-			compare_reason = NULL, parked_code = NULL, last_acked_at = NULL
+			compare_reason = NULL, parked_code = NULL, last_acked_at = NULL,
+			generation = generation + EXISTS (SELECT 1 FROM share WHERE share.session_id = session.session_id)
 		WHERE session_id = ?`);
 
 	return {
@@ -124,9 +125,9 @@ export function sessionVerbs(sqlite: Sqlite) {
 		 */
 		forget: (sessionId: string): void =>
 			sqlite.transaction(() => {
+				reset.run(sessionId);
 				for (const statement of [forgetOps, forgetEntities, forgetBatches, forgetDead, forgetShare])
 					statement.run(sessionId);
-				reset.run(sessionId);
 			}),
 	};
 }

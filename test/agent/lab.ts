@@ -5,6 +5,7 @@ import { onTestFinished } from "vitest";
 import type { EntityState } from "../../src/agent/compare.ts";
 import { Flusher } from "../../src/agent/flusher.ts";
 import { systemClock } from "../../src/model/clock.ts";
+import { createKeysOf } from "../../src/model/identity.ts";
 import { digestOf } from "../../src/model/json.ts";
 import type { Logger } from "../../src/model/logger.ts";
 import type { OpIntent } from "../../src/model/op.ts";
@@ -17,6 +18,8 @@ import type { RedeemedShare } from "../../src/transport/transport.ts";
 import { type FaultProxy, startProxy } from "../fixture/proxy.ts";
 
 export const SERVER_KEY = "server-key-of-the-tests-0123456789abcdef";
+
+const IDENTITY = "identity-of-the-tests-0123456789abcdefghij";
 
 export interface LogLine {
 	readonly level: string;
@@ -107,6 +110,7 @@ export async function openLab(options: { timing?: Partial<Timing>; port?: number
 			const flusher = new Flusher({
 				...{ outbox, transport, mode: "auto", clock: systemClock, random: () => 0.01, log: logger, owner: "lab" },
 				server: { id: "lab", key: () => SERVER_KEY },
+				createKey: createKeysOf(IDENTITY),
 				truth: (sessionId) => {
 					const entities = truth.get(sessionId);
 					return entities && { entities, watermark: outbox.session(sessionId)?.watermark ?? null };

@@ -257,6 +257,7 @@ test("an outbox restored from an older copy reuses no position with other bytes"
 			...{ outbox: old, mode: "auto", clock: systemClock, random: () => 0.01, log: silent, owner: "old" },
 			transport: capnwebTransport({ url: lab.proxy.url, clock: systemClock }),
 			server: { id: "lab", key: () => "" },
+			createKey: () => "",
 			truth: () => ({ entities, watermark: null }),
 		});
 		const run = flusher.run(stop.signal);

@@ -185,6 +185,8 @@ describe("what status derives", () => {
 			last_error: null,
 			connect_attempts: 3,
 			next_connect_at: 12_000,
+			capture_paused: null,
+			damage: null,
 		},
 	};
 	const report = (state: "running" | "stopped" | "draining", server_state: "refused" | "unreachable") => {
