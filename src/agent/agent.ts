@@ -8,9 +8,11 @@ import type { Outbox } from "../outbox/outbox.ts";
 import type { Doorbell } from "../source/doorbell.ts";
 import type { ServerExtras } from "../source/extras.ts";
 import { type Change, isPoison, type Source } from "../source/source.ts";
+import { isFull } from "../sqlite/errors.ts";
 import { acquireLock, type Lock } from "../sqlite/lock.ts";
 import { Capture, type ShareMode } from "./capture.ts";
 import { Flusher } from "./flusher.ts";
+import type { Room } from "./room.ts";
 import type { ServerLink } from "./server-link.ts";
 import { Watcher } from "./watcher.ts";
 
@@ -39,6 +41,8 @@ export interface AgentOptions {
 	readonly fileDoorbell: Doorbell;
 	/** Called once the outbox is ours, so that no second embedded server is ever started beside a running agent. */
 	readonly link: () => Promise<ServerLink>;
+	/** The room that the outbox may take; undefined: as much as there is. */
+	readonly room?: (outbox: Outbox) => Room;
 	readonly createKey: CreateKey;
 	readonly mode: ShareMode;
 	readonly pollMs: number;
@@ -95,9 +99,10 @@ export class Agent {
 		this.outbox = outbox;
 		this.link = link;
 		const { mode, clock, random, log, pollMs, opencode } = options;
-		const capture = new Capture({ outbox, mode, clock, log });
+		const room = options.room?.(outbox);
+		const capture = new Capture({ outbox, mode, room, clock, log });
 		this.#watcher = new Watcher({
-			...{ outbox, capture, pollMs, clock, log },
+			...{ outbox, capture, room, pollMs, clock, log },
 			openSource: () => options.openSource(outbox.agent()?.opencode_identity ?? undefined),
 			isConnected: () => this.#isConnected(),
 			onNews: () => this.#flusher.wake(),
@@ -107,16 +112,26 @@ export class Agent {
 			createKey: options.createKey,
 			truth: (sessionId) => this.#truth(sessionId),
 		});
+		insist(() => this.#introduce());
+		this.#loops.push(this.#watcher.run(this.#capturing.signal), this.#flush());
+		this.#loops.push(this.#hear(options.fileDoorbell, undefined, capture));
+		if (opencode) this.#loops.push(this.#hear(opencode.doorbell, opencode.extras, capture));
+	}
+
+	/** Takes the outbox over from whoever had it, and says so. */
+	#introduce(): void {
+		const { outbox, link } = this;
+		const { mode, clock, opencode } = this.#options;
 		outbox.recover();
 		// What another server or version mends is tried once with each start.
 		for (const code of ["other_server", "invalid_request"]) outbox.unpark(code);
 		outbox.parkForeign(link.server.id);
 		const now = clock.now();
-		if (options.hurry) outbox.hurry();
+		if (this.#options.hurry) outbox.hurry();
 		// Who starts an agent that was not let in has probably mended the key.
-		const isDue = options.hurry || outbox.agent()?.server_state === "refused";
+		const isDue = this.#options.hurry || outbox.agent()?.server_state === "refused";
 		if (isDue) outbox.say({ next_connect_at: 0 }, now);
-		const looksAt = { opencode_db: options.opencodeDb, opencode_url: opencode?.url ?? null };
+		const looksAt = { opencode_db: this.#options.opencodeDb, opencode_url: opencode?.url ?? null };
 		outbox.say({ pid: process.pid, state: "starting", since: now, ...looksAt }, now);
 		outbox.say(
 			{
@@ -129,9 +144,6 @@ export class Agent {
 			},
 			now,
 		);
-		this.#loops.push(this.#watcher.run(this.#capturing.signal), this.#flush());
-		this.#loops.push(this.#hear(options.fileDoorbell, undefined, capture));
-		if (opencode) this.#loops.push(this.#hear(opencode.doorbell, opencode.extras, capture));
 	}
 
 	/** Captures all there is now. Throws OutboxError what stands in the way; what is pending is flushed all the same. */
@@ -233,5 +245,15 @@ export class Agent {
 		if (snapshot === undefined) return undefined;
 		const entities = snapshot.entities.filter((entity): entity is Change => !isPoison(entity));
 		return { entities, watermark: snapshot.to };
+	}
+}
+
+/** Writes; once more when the disk was full, since the room has given its ballast up by then. */
+function insist(write: () => void): void {
+	try {
+		write();
+	} catch (error) {
+		if (!isFull(error)) throw error;
+		write();
 	}
 }

@@ -7,12 +7,15 @@ import type { Burial, Capture as CaptureInput } from "../outbox/append.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import { type Change, isPoison, type Poison, type SessionRead, type Source } from "../source/source.ts";
 import { snapshotDifference } from "./compare.ts";
+import type { Room } from "./room.ts";
 
 export type ShareMode = "auto" | "manual";
 
 export interface CaptureOptions {
 	readonly outbox: Outbox;
 	readonly mode: ShareMode;
+	/** Where capture asks before it writes; undefined: nothing is limited. */
+	readonly room?: Room | undefined;
 	readonly clock: Clock;
 	readonly log: Logger;
 }
@@ -21,6 +24,7 @@ export interface CaptureOptions {
 export class Capture {
 	readonly #outbox: Outbox;
 	readonly #mode: ShareMode;
+	readonly #room: Room | undefined;
 	readonly #clock: Clock;
 	readonly #log: Logger;
 	readonly #ulid = monotonicFactory();
@@ -28,6 +32,7 @@ export class Capture {
 	constructor(options: CaptureOptions) {
 		this.#outbox = options.outbox;
 		this.#mode = options.mode;
+		this.#room = options.room;
 		this.#clock = options.clock;
 		this.#log = options.log;
 	}
@@ -37,7 +42,7 @@ export class Capture {
 	 *
 	 * An abort ends it early; what was appended stays.
 	 *
-	 * @throws OutboxError what the source or the outbox threw; nothing is lost, the next pass reads it again.
+	 * @throws OutboxError what the source, the room or the outbox threw; nothing is lost, the next pass reads it again.
 	 */
 	async pass(source: Source, signal: AbortSignal): Promise<void> {
 		for (let stale = true; stale && !signal.aborted; ) {
@@ -61,6 +66,7 @@ export class Capture {
 		if (session === undefined || session.source_state !== "present") return false;
 		const { watermark } = session;
 		const items = states.map((state) => this.#intent(state)).filter((item) => !this.#isEmptyNews(sessionId, item));
+		this.#room?.admit(bytesOf(items), this.#clock.now());
 		const result = this.#outbox.append(
 			{ session_id: sessionId, facts: null, from: watermark, to: watermark, items },
 			this.#clock.now(),
@@ -80,7 +86,9 @@ export class Capture {
 			return true;
 		}
 		if (read.kind === "snapshot") this.#log.info({ session: sessionId, reason: read.reason }, "captured by snapshot");
-		const result = this.#outbox.append(this.#input(read), this.#clock.now());
+		const input = this.#input(read);
+		this.#room?.admit(bytesOf(input.items), this.#clock.now());
+		const result = this.#outbox.append(input, this.#clock.now());
 		if (result.outcome === "stale") return false;
 		if (read.kind === "deleted") this.#outbox.setSource(sessionId, "deleted", null);
 		return true;
@@ -134,6 +142,10 @@ export class Capture {
 	}
 
 	readonly #newId = (): string => this.#ulid(this.#clock.now());
+}
+
+function bytesOf(items: readonly (OpIntent | Burial)[]): number {
+	return items.reduce((sum, item) => sum + ("payload" in item ? Buffer.byteLength(item.payload) : 0), 0);
 }
 
 function isEmpty(item: OpIntent): boolean {

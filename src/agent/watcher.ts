@@ -1,10 +1,11 @@
 import type { Clock } from "../model/clock.ts";
-import { asOutboxError } from "../model/errors.ts";
+import { asOutboxError, messageOf } from "../model/errors.ts";
 import type { Logger } from "../model/logger.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import type { Source } from "../source/source.ts";
 import { asStorageError } from "../sqlite/errors.ts";
 import type { Capture } from "./capture.ts";
+import type { Room } from "./room.ts";
 import { Signal } from "./signal.ts";
 
 /**
@@ -22,6 +23,7 @@ const RETENTION_EVERY_MS = 60_000;
 export interface WatcherOptions {
 	readonly outbox: Outbox;
 	readonly capture: Capture;
+	readonly room?: Room | undefined;
 	/** Opens OpenCode's database; called again after trouble. Throws no_source while there is none. */
 	readonly openSource: () => Promise<Source>;
 	/** How long nothing is looked at without a doorbell, in ms. */
@@ -72,6 +74,7 @@ export class Watcher {
 				() => pollMs,
 				(error: unknown) => this.#report(error),
 			);
+			this.#tidy();
 			await this.#untilCalled(signal, waitMs);
 			const early = this.#rung ? lookedAt + RING_GAP_MS - clock.now() : 0;
 			if (early > 0) await clock.sleep(Math.min(early, RING_GAP_MS), signal);
@@ -134,12 +137,22 @@ export class Watcher {
 			outbox.say({ last_error: null }, clock.now());
 		}
 		this.#trouble = "";
+		outbox.say({ capture_paused: null }, clock.now());
 		outbox.say({ opencode_connected: this.#options.isConnected() }, clock.now());
 		if (outbox.agent()?.state !== "draining") outbox.say({ state: "running" }, clock.now());
-		if (clock.now() - this.#retainedAt >= RETENTION_EVERY_MS) {
-			// A step at a time, so that a large backlog never holds up capture.
-			const { more } = outbox.retain(clock.now());
-			this.#retainedAt = more ? 0 : clock.now();
+	}
+
+	/** Lets go of what is not needed any more, a step at a time; most of all while capture waits for the room. */
+	#tidy(): void {
+		const { outbox, room, clock, log } = this.#options;
+		try {
+			if (clock.now() - this.#retainedAt >= RETENTION_EVERY_MS) {
+				const { more } = outbox.retain(clock.now());
+				this.#retainedAt = more ? 0 : clock.now();
+			}
+			room?.tidy(clock.now());
+		} catch (error) {
+			log.debug({ err: messageOf(error) }, "nothing was tidied");
 		}
 	}
 
@@ -149,16 +162,18 @@ export class Watcher {
 		const error = asOutboxError(asStorageError(thrown, "The outbox"));
 		this.#due = true;
 		this.close();
-		if (error.message !== this.#trouble) {
-			this.#trouble = error.message;
+		// What a message measures changes from look to look.
+		const isRoom = error.code === "outbox_full" || error.code === "disk_full";
+		const trouble = isRoom ? error.code : error.message;
+		if (trouble !== this.#trouble) {
+			this.#trouble = trouble;
 			const facts = { code: error.code, err: error.message, hint: error.hint };
 			if (error.code === "no_source") log.info(facts, "waiting for OpenCode's database");
+			else if (isRoom) log.warn(facts, "capture is paused; OpenCode keeps the events");
 			else log.error(facts, "capture is stopped");
 			try {
-				outbox.say(
-					{ state: error.code === "no_source" ? "waiting" : "running", last_error: error.message },
-					clock.now(),
-				);
+				const state = error.code === "no_source" ? "waiting" : "running";
+				outbox.say({ state, last_error: error.message, capture_paused: isRoom ? error.code : null }, clock.now());
 			} catch {
 				// The disk that holds the outbox is the trouble; it was logged.
 			}

@@ -35,7 +35,12 @@ export function attentionTo(status: Omit<Status, "attention">, freeBytes?: numbe
 		const next = "`opencode-outbox run` starts it; `opencode-outbox flush` sends what is there once.";
 		add(null, `The agent is stopped; ${pending} pending.`, next);
 	}
-	if (freeBytes !== undefined && freeBytes < FULL_BELOW) {
+	if (agent.capture_paused === "outbox_full") {
+		const next =
+			"It goes on by itself as the server takes what is pending; OpenCode keeps the events. --outbox-max raises the limit.";
+		add(null, "Capture is paused: the outbox takes as much of the disk as it may.", next);
+	}
+	if (agent.capture_paused === "disk_full" || (freeBytes !== undefined && freeBytes < FULL_BELOW)) {
 		const next = "Free some space; it goes on by itself, OpenCode keeps the events.";
 		add(null, "The disk that holds the outbox is full; capture is stopped.", next);
 	}

@@ -1,9 +1,11 @@
 import type { AgentOptions, OpencodeLink } from "../agent/agent.ts";
+import { Room } from "../agent/room.ts";
 import { embeddedLink, remoteLink, type ServerLink } from "../agent/server-link.ts";
 import { systemClock } from "../model/clock.ts";
 import { OutboxError } from "../model/errors.ts";
 import type { Logger } from "../model/logger.ts";
-import { openOutbox } from "../outbox/outbox.ts";
+import { Ballast } from "../outbox/ballast.ts";
+import { type Outbox, openOutbox } from "../outbox/outbox.ts";
 import { DatabaseSource } from "../source/database.ts";
 import { findOpencodeDatabase } from "../source/discovery.ts";
 import { ServerExtras } from "../source/extras.ts";
@@ -25,6 +27,7 @@ export function agentOptions(settings: Settings, log: Logger): AgentOptions {
 			prepareIdentity(paths.identity, log);
 			return outbox;
 		},
+		room: (outbox) => roomOf(outbox, settings, log, new Ballast(paths.outbox)),
 		createKey: createKeysIn(paths.identity),
 		openSource: (identity) => openSource(settings, identity),
 		opencodeDb: findOpencodeDatabase(process.env, settings.opencodeDb).path,
@@ -55,6 +58,11 @@ export async function openLink(settings: Settings, log: Logger, port: number = s
 	const paths = pathsIn(settings.dataDir);
 	const key = ensureServerKey(paths.serverKey);
 	return embeddedLink({ databasePath: paths.serverDatabase, key, port, clock: systemClock, log });
+}
+
+/** @param ballast the agent's alone. */
+export function roomOf(outbox: Outbox, settings: Settings, log: Logger, ballast?: Ballast): Room {
+	return new Room({ outbox, maxBytes: settings.outboxMaxBytes, ballast, log });
 }
 
 /** A disk that will not take the identity now may do so later; a file that is no identity is for a person. */

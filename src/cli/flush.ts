@@ -12,11 +12,13 @@ import { bytes, count, jsonLine } from "./terminal.ts";
 
 /** How often progress is told on a terminal, in ms. */
 const PROGRESS_MS = 1000;
+/** Between two looks whether what was sent has made room for more, in ms. */
+const ROOM_MS = 100;
 
 const flush = defineCommand({
 	meta: { name: "flush", description: "Capture what is there, send it, and report." },
 	args: {
-		...settingsArgs("data-dir", "opencode-db", "server", "server-key-file", "share", "port", "log-level"),
+		...settingsArgs("data-dir", "opencode-db", "server", "server-key-file", "share", "port", "outbox-max", "log-level"),
 		timeout: {
 			type: "string",
 			valueHint: "DURATION",
@@ -38,11 +40,18 @@ const flush = defineCommand({
 				failure ??= error;
 				return false;
 			};
-			// What is pending already is sent whatever stands in the way of capturing more.
-			await host.capture(signal).catch(note);
 			const progress = setInterval(() => void tellProgress(settings), PROGRESS_MS);
 			try {
-				return await host.until(() => host.idle(), signal).catch(note);
+				for (;;) {
+					// What is pending already is sent whatever stands in the way of capturing more.
+					await host.capture(signal).catch(note);
+					const drained = await host.until(() => host.idle(), signal).catch(note);
+					// More than the outbox may hold at once goes through it in parts.
+					if (failure?.code !== "outbox_full" || !drained || signal.aborted) return drained;
+					await systemClock.sleep(ROOM_MS, signal);
+					if (signal.aborted) return false;
+					failure = undefined;
+				}
 			} finally {
 				clearInterval(progress);
 			}

@@ -5,7 +5,7 @@ import { systemClock } from "../model/clock.ts";
 import { OutboxError } from "../model/errors.ts";
 import type { Logger } from "../model/logger.ts";
 import { type Outbox, openOutbox } from "../outbox/outbox.ts";
-import { agentOptions, openSource } from "./compose.ts";
+import { agentOptions, openSource, roomOf } from "./compose.ts";
 import { pathsIn } from "./paths.ts";
 import type { Settings } from "./settings.ts";
 
@@ -49,7 +49,7 @@ export async function withHost<T>(settings: Settings, log: Logger, body: (host: 
 		outbox.say({ next_connect_at: 0, ...(wasRefused ? { server_state: "unknown" } : {}) }, systemClock.now());
 		// What is shared is the running agent's to decide, not this command's flags'.
 		const mode = outbox.agent()?.share_mode ?? settings.share;
-		const capture = new Capture({ outbox, mode, clock: systemClock, log });
+		const capture = new Capture({ outbox, mode, clock: systemClock, log, room: roomOf(outbox, settings, log) });
 		return await body({
 			outbox,
 			beside: true,

@@ -29,6 +29,7 @@ const run = defineCommand({
 			"share",
 			"port",
 			"poll",
+			"outbox-max",
 			"log-level",
 		),
 		standby: {

@@ -1,6 +1,7 @@
 import { z } from "zod";
 import { DURATION_FORM, durationSchema } from "./duration.ts";
 import { defaultDataDir, type Env, expandPath } from "./paths.ts";
+import { SIZE_FORM, sizeSchema } from "./size.ts";
 
 export const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace", "silent"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
@@ -21,6 +22,8 @@ export interface Settings {
 	/** Of the embedded server; 0 takes any free one. */
 	readonly port: number;
 	readonly pollMs: number;
+	/** What the outbox's files may take before capture pauses. */
+	readonly outboxMaxBytes: number;
 	readonly logLevel: LogLevel;
 }
 
@@ -57,6 +60,7 @@ const FIELDS = {
 	share: "share",
 	port: "port",
 	poll: "pollMs",
+	"outbox-max": "outboxMaxBytes",
 	"log-level": "logLevel",
 } as const satisfies Record<string, keyof Settings>;
 
@@ -68,6 +72,8 @@ const PORT = z
 	.pipe(z.number().max(65_535));
 /** Below 10 ms a poll costs more than it tells; above an hour it is a mistake. */
 const POLL = durationSchema(10, 3_600_000);
+/** Below 1 MiB not even one message's ops fit; the upper bound is a slip of the pen. */
+const OUTBOX_MAX = sizeSchema(1024 ** 2, 1024 ** 5);
 
 export const SETTINGS: Table = {
 	"data-dir": {
@@ -115,6 +121,13 @@ export const SETTINGS: Table = {
 		fallback: () => 500,
 		fallbackText: "500ms",
 		doc: "How often OpenCode's database is looked at when nothing else wakes the agent.",
+	},
+	"outbox-max": {
+		...{ field: "outboxMaxBytes", hint: "SIZE", expected: `${SIZE_FORM}, from 1MiB` },
+		parse: (text) => OUTBOX_MAX.safeParse(text),
+		fallback: () => 2 * 1024 ** 3,
+		fallbackText: "2GiB",
+		doc: "What the outbox may take on the disk before capture pauses; OpenCode keeps the events meanwhile.",
 	},
 	"log-level": {
 		...{ field: "logLevel", hint: "LEVEL", expected: LOG_LEVELS.join(", ") },

@@ -16,6 +16,8 @@ export interface Status {
 		readonly state: AgentState | "dead";
 		readonly since: number | null;
 		readonly last_error: string | null;
+		/** outbox_full or disk_full while capture waits for room. */
+		readonly capture_paused: string | null;
 	};
 	readonly opencode: { readonly db: string | null; readonly url: string | null; readonly connected: boolean };
 	readonly server: {
@@ -66,6 +68,7 @@ export function statusOf(
 			state,
 			since: agent?.since ?? null,
 			last_error: agent?.last_error ?? null,
+			capture_paused: agent?.capture_paused ?? null,
 		},
 		opencode: {
 			db: agent?.opencode_db ?? null,

@@ -22,6 +22,10 @@ export const ERRORS = {
 	internal: { exit: 70, hint: "This is a defect. Please report it with the log." },
 	read_only: { exit: 73, hint: "Give this user write permission, or choose another --data-dir." },
 	disk_full: { exit: 74, hint: "Free some space; capture goes on by itself, OpenCode keeps the events." },
+	outbox_full: {
+		exit: 75,
+		hint: "It goes on by itself as the server takes what is pending. `status` says what stands in the way; --outbox-max raises the limit.",
+	},
 	io: { exit: 74, hint: "Check the disk and its permissions." },
 	owned: { exit: 75, hint: "Use the agent that runs, or stop it first." },
 	busy: { exit: 75, hint: "Try again; it goes on by itself once the other program lets go." },

@@ -11,6 +11,7 @@ import { extendVerb, reserveVerb } from "./reserve.ts";
 import { retentionVerb } from "./retention.ts";
 import { sealVerb } from "./seal.ts";
 import { sessionVerbs } from "./session.ts";
+import { storageVerbs, TroubleBell, type TroubleListener } from "./storage.ts";
 
 export const OUTBOX_KIND = { name: "an outbox", applicationId: 0x6f636f78, migrations: "outbox" } as const;
 
@@ -30,10 +31,11 @@ export type Outbox = ReturnType<typeof outboxOn>;
 
 /** The verbs on an open outbox. */
 export function outboxOn(sqlite: Sqlite) {
+	const bell = new TroubleBell();
 	const dead = deadQueries(sqlite);
 	const captured = capturedQueries(sqlite);
 	const version = sqlite.prepare<{ data_version: number }>("PRAGMA data_version");
-	return {
+	const verbs = {
 		append: appendVerb(sqlite),
 		seal: sealVerb(sqlite),
 		reserve: reserveVerb(sqlite),
@@ -50,6 +52,7 @@ export function outboxOn(sqlite: Sqlite) {
 		...sessionVerbs(sqlite),
 		...grantVerbs(sqlite),
 		...agentVerbs(sqlite),
+		...storageVerbs(sqlite),
 		deadLetters: dead.list,
 		deadLetter: dead.show,
 		/** The sealed, unacknowledged op at `cursor - 1`. */
@@ -61,8 +64,14 @@ export function outboxOn(sqlite: Sqlite) {
 		retained: retainedQuery(sqlite),
 		/** Changes whenever another connection commits: a doorbell for what other processes append or ask. */
 		version: () => version.get()?.data_version ?? 0,
+	};
+	return {
+		...bell.on(verbs),
+		/** Calls `listener` when a verb meets a full disk or a damaged file. */
+		onTrouble: (listener: TroubleListener): void => bell.listen(listener),
 		/** Several verbs as one durable transaction. */
-		transaction: <T>(body: () => T): T => sqlite.transaction(body),
+		transaction: <T>(body: () => T): T => bell.watch("transaction", () => sqlite.transaction(body)),
+		path: sqlite.path,
 		close: () => sqlite.close(),
 	};
 }

@@ -37,12 +37,15 @@ export async function openDatabase(path: string, kind: DatabaseKind): Promise<Sq
 		mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
 		// Never read a database by file descriptor here: closing one drops this process's POSIX locks on the file
 		// (https://sqlite.org/howtocorrupt.html, 2.2). SQLite's own probe does not.
-		if ((await lookAt(path, kind)) === "unfinished") {
+		let found = await lookAt(path, kind);
+		if (found === "unfinished") {
 			await rollBack(path);
-			await lookAt(path, kind);
+			found = await lookAt(path, kind);
 		}
 		sqlite = await openSqlite(path);
 		chmodSync(path, 0o600);
+		// Takes hold before anything else is in a file; then free pages can be given back in steps.
+		if (found !== "made") sqlite.exec("PRAGMA auto_vacuum = INCREMENTAL");
 		await useWal(sqlite);
 		sqlite.exec("PRAGMA synchronous = FULL");
 		if (process.platform === "darwin") sqlite.exec("PRAGMA fullfsync = ON");

@@ -4,7 +4,7 @@ import { type ErrorCode, messageOf, OutboxError } from "../model/errors.ts";
 const CODES: readonly [pattern: RegExp, code: ErrorCode, what: string][] = [
 	[/^SQLITE_(NOTADB)/, "foreign_database", "is not an SQLite database"],
 	[/^SQLITE_(CORRUPT)/, "corrupt", "is damaged"],
-	[/^(SQLITE_FULL|ENOSPC|EDQUOT)/, "disk_full", "could not be written: the disk is full"],
+	[/^(SQLITE_FULL|SQLITE_IOERR_SHMSIZE|ENOSPC|EDQUOT)/, "disk_full", "could not be written: the disk is full"],
 	[
 		/^(SQLITE_READONLY|SQLITE_PERM|SQLITE_AUTH|SQLITE_CANTOPEN|EACCES|EPERM|EROFS)/,
 		"read_only",
@@ -35,6 +35,20 @@ export function isBusy(thrown: unknown): boolean {
 /** True when a read-only connection meets a transaction that a killed process has left to be rolled back. */
 export function isHotJournal(thrown: unknown): boolean {
 	return (rootOf(thrown) as { code?: unknown } | undefined)?.code === "SQLITE_READONLY_ROLLBACK";
+}
+
+/** True when the disk would not take what was to be written. Growing the WAL's index fails with a code of its own. */
+export function isFull(thrown: unknown): boolean {
+	if (thrown instanceof OutboxError) return thrown.code === "disk_full";
+	const code = (rootOf(thrown) as { code?: unknown } | undefined)?.code;
+	return typeof code === "string" && /^(SQLITE_FULL|SQLITE_IOERR_SHMSIZE|ENOSPC|EDQUOT)/.test(code);
+}
+
+/** True when a file is not what was written into it. */
+export function isDamage(thrown: unknown): boolean {
+	if (thrown instanceof OutboxError) return thrown.code === "corrupt";
+	const code = (rootOf(thrown) as { code?: unknown } | undefined)?.code;
+	return typeof code === "string" && /^SQLITE_(CORRUPT|NOTADB)/.test(code);
 }
 
 /** drizzle wraps what the driver threw. */
