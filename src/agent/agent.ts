@@ -12,6 +12,7 @@ import { isFull } from "../sqlite/errors.ts";
 import { acquireLock, type Lock } from "../sqlite/lock.ts";
 import { Capture, type ShareMode } from "./capture.ts";
 import { Flusher } from "./flusher.ts";
+import type { Truth } from "./redeemer.ts";
 import type { Room } from "./room.ts";
 import type { ServerLink } from "./server-link.ts";
 import { Watcher } from "./watcher.ts";
@@ -238,13 +239,14 @@ export class Agent {
 		}
 	}
 
-	#truth(sessionId: string) {
+	#truth(sessionId: string): Truth | undefined {
 		const { source } = this.#watcher;
 		if (source === undefined) throw new OutboxError("no_source", "OpenCode's database is not open.");
 		const snapshot = source.snapshot(sessionId);
 		if (snapshot === undefined) return undefined;
 		const entities = snapshot.entities.filter((entity): entity is Change => !isPoison(entity));
-		return { entities, watermark: snapshot.to };
+		const unreadable = new Set(snapshot.entities.filter(isPoison).map((entity) => entity.key));
+		return { entities, unreadable, watermark: snapshot.to };
 	}
 }
 

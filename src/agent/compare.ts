@@ -19,25 +19,23 @@ export interface Comparison {
 /**
  * What brings a share to where the truth stands, trusting nothing but contents (design 3, *compare*).
  *
- * Makes ops for what the share lacks or holds with another content, and repeats the removals that were pending, where the
- * share still has their entity and the truth does not. Removes nothing else: what only the share has may be another
- * machine's.
+ * Makes ops for what the share lacks or holds with another content, and removes what OpenCode is known to have removed.
+ * Removes nothing else: what only the share has may be another machine's.
  *
  * @param share the share's digests by key.
  * @param truth OpenCode's entities, or the outbox's where OpenCode has forgotten the session; in source order.
+ * @param gone keys that OpenCode is known to have removed.
  * @param newId a fresh ULID for each op.
  */
 export function compare(
 	share: ReadonlyMap<string, string>,
 	truth: readonly EntityState[],
-	removals: readonly EntityState[],
+	gone: readonly string[],
 	newId: () => string,
 ): Comparison {
 	const same = new Map<string, string>();
-	const fresh: OpIntent[] = [];
 	const present = new Set(truth.map((entity) => entity.key));
-	for (const { type, key, payload } of removals)
-		if (share.has(key) && !present.has(key)) fresh.push({ op_id: newId(), type, key, payload });
+	const fresh = removals(new Set(gone.filter((key) => share.has(key) && !present.has(key))), newId);
 	// A removed message takes its parts along: what the truth has below it is made anew, however equal it is now.
 	const removed = new Set(fresh.filter((op) => op.type === "message_removed").map((op) => messageIdOf(op.key)));
 	for (const { type, key, payload } of truth) {
@@ -63,23 +61,32 @@ export function snapshotDifference(
 	unreadable: ReadonlySet<string>,
 	newId: () => string,
 ): OpIntent[] {
-	const present = new Set(entities.map((entity) => entity.key));
-	const removed: OpIntent[] = [];
-	const gone = (key: string) => captured.has(key) && !present.has(key) && !unreadable.has(key);
-	for (const key of captured.keys()) {
-		const messageId = messageIdOf(key);
-		if (messageId === undefined || !gone(key)) continue;
-		const message = keys.message(messageId);
-		const partId = key.split("/")[2];
-		// A removed message takes its parts along.
-		if (partId === undefined) removed.push(removal("message_removed", key, { messageID: messageId }, newId()));
-		else if (!gone(message))
-			removed.push(removal("part_removed", key, { messageID: messageId, partID: partId }, newId()));
-	}
+	const gone = goneSince(captured.keys(), entities, unreadable);
 	const changed = entities
 		.filter(({ key, payload }) => captured.get(key) !== digestOf(payload))
 		.map(({ type, key, payload }) => ({ op_id: newId(), type, key, payload }));
-	return [...removed, ...changed];
+	return [...removals(gone, newId), ...changed];
+}
+
+/** Messages and parts that were captured and are not there any more. */
+export function goneSince(
+	captured: Iterable<string>,
+	entities: readonly EntityState[],
+	unreadable: ReadonlySet<string>,
+): Set<string> {
+	const present = new Set(entities.map((entity) => entity.key));
+	return new Set([...captured].filter((key) => messageIdOf(key) && !present.has(key) && !unreadable.has(key)));
+}
+
+/** The removals of messages and parts; a removed message takes its parts along. */
+function removals(gone: ReadonlySet<string>, newId: () => string): OpIntent[] {
+	const ops: OpIntent[] = [];
+	for (const key of gone) {
+		const [, messageID = "", partID] = key.split("/");
+		if (partID === undefined) ops.push(removal("message_removed", key, { messageID }, newId()));
+		else if (!gone.has(keys.message(messageID))) ops.push(removal("part_removed", key, { messageID, partID }, newId()));
+	}
+	return ops;
 }
 
 function removal(type: OpType, key: string, payload: object, op_id: string): OpIntent {

@@ -2,6 +2,7 @@ import pRetry from "p-retry";
 import { type Backoff, fullJitter } from "../model/backoff.ts";
 import { messageOf } from "../model/errors.ts";
 import type { Outbox } from "../outbox/outbox.ts";
+import type { WorkRow } from "../outbox/session.ts";
 import type { Connection, Transport } from "../transport/transport.ts";
 import type { ShareMode } from "./capture.ts";
 import { SESSION_BACKOFF } from "./decide.ts";
@@ -58,6 +59,7 @@ export class Flusher {
 		const stop = () => this.#connection?.close();
 		signal.addEventListener("abort", stop);
 		try {
+			outbox.doubtLatest();
 			while (!signal.aborted) {
 				const [next] = this.work();
 				const now = this.#options.clock.now();
@@ -75,10 +77,10 @@ export class Flusher {
 
 	/** True when nothing is left that can be sent: what remains is parked. */
 	idle(): boolean {
-		return this.#active.size === 0 && this.work().length === 0;
+		return this.#active.size === 0 && !this.work().some((row) => row.pending);
 	}
 
-	work(): { session_id: string; next_retry_at: number }[] {
+	work(): WorkRow[] {
 		return sendable(this.#options.outbox, this.#options.mode);
 	}
 
@@ -114,7 +116,9 @@ export class Flusher {
 					if (!this.#active.has(sessionId)) this.#start(replay, sessionId, over);
 				}
 				const isFull = this.#active.size === SESSIONS_AT_ONCE;
-				await this.#news.wait(over, nextAt === undefined || isFull ? undefined : nextAt - now, clock);
+				const dueIn = nextAt === undefined || isFull ? undefined : nextAt - now;
+				const oldIn = connection.kind === "http-batch" ? HTTP_AGE_MS_MAX - (now - connectedAt) + 1 : undefined;
+				await this.#news.wait(over, dueIn ?? oldIn, clock);
 			}
 		} finally {
 			connection.close();
@@ -125,6 +129,8 @@ export class Flusher {
 				const refused = outbox.agent()?.server_state === "refused";
 				outbox.say({ server_state: refused ? "refused" : "unknown", transport: null }, clock.now());
 				if (!this.#proven && !refused) this.#countFailure();
+				// What was on the other side may have been put back to an earlier state meanwhile.
+				outbox.doubtLatest();
 			}
 		}
 	}
@@ -215,7 +221,7 @@ export class Flusher {
 }
 
 /** Sessions that have something to send and may be sent, soonest due first. */
-export function sendable(outbox: Outbox, mode: ShareMode): { session_id: string; next_retry_at: number }[] {
+export function sendable(outbox: Outbox, mode: ShareMode): WorkRow[] {
 	return outbox.work().filter((row) => mode === "auto" || row.wanted !== "auto" || row.shared);
 }
 

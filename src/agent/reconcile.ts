@@ -19,12 +19,19 @@ export interface RemotePosition {
 }
 
 export type Reconciliation =
-	/** C = A: nothing of ours arrived since. Send what is sealed again, same bytes. */
+	/**
+	 * A <= C <= S, and the op at C - 1 is ours: send what is sealed again, same bytes. What arrived before is answered
+	 * op by op as a duplicate. Not taken for acknowledged on the word of one position: an older copy of this outbox may
+	 * have put that very event there, on top of other ops than ours.
+	 */
 	| { readonly do: "send" }
-	/** A < C <= S and ours: it arrived, its reply was lost. Acknowledge through `cursor`, go on. */
-	| { readonly do: "ack"; readonly cursor: number }
 	/** Positions cannot be trusted; compare on top of C. `reason` is for a person. */
-	| { readonly do: "compare"; readonly reason: string };
+	| {
+			readonly do: "compare";
+			readonly reason: string;
+			/** True when what the server has acknowledged is not there any more: then other shares may be concerned as well. */
+			readonly rewritten: boolean;
+	  };
 
 /**
  * Decides, after a failure of unknown outcome or a restart, what of ours the server has (design 3).
@@ -34,14 +41,13 @@ export type Reconciliation =
 export function reconcile(local: LocalPosition, remote: RemotePosition): Reconciliation {
 	const { acked_cursor: A, sealed_cursor: S } = local;
 	const { cursor: C, last_op_id } = remote;
-	if (C < A) return { do: "compare", reason: `the server went back from ${A} ops to ${C}, as after a restored backup` };
+	const compare = (reason: string) => ({ do: "compare", reason, rewritten: C <= A }) as const;
+	if (C < A) return compare(`the server went back from ${A} ops to ${C}, as after a restored backup`);
 	if (C > S)
-		return {
-			do: "compare",
-			reason: `the share has ${C} ops, this outbox knows of ${S}: another writer, or an older copy of this outbox`,
-		};
+		return compare(
+			`the share has ${C} ops, this outbox knows of ${S}: another writer, or an older copy of this outbox`,
+		);
 	const ours = C === A ? local.acked_op_id : local.opIdBelow(C);
-	if (last_op_id !== (ours ?? null))
-		return { do: "compare", reason: `op ${C - 1} of the share is not the one sent from here` };
-	return C === A ? { do: "send" } : { do: "ack", cursor: C };
+	if (last_op_id !== (ours ?? null)) return compare(`op ${C - 1} of the share is not the one sent from here`);
+	return { do: "send" };
 }

@@ -2,11 +2,12 @@ import { monotonicFactory } from "ulid";
 import type { Clock } from "../model/clock.ts";
 import type { CreateKey } from "../model/identity.ts";
 import type { Logger } from "../model/logger.ts";
-import type { Watermark } from "../model/op.ts";
+import { keys, type OpType, type Watermark } from "../model/op.ts";
+import type { Burial } from "../outbox/append.ts";
 import { type GrantedShare, isGranted } from "../outbox/grant.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import type { Connection, RedeemedShare } from "../transport/transport.ts";
-import { compare, type EntityState, EVENTLESS } from "./compare.ts";
+import { compare, type EntityState, EVENTLESS, goneSince } from "./compare.ts";
 import { attempt, Failure } from "./failure.ts";
 import { reconcile } from "./reconcile.ts";
 import { shareDigests } from "./verify.ts";
@@ -18,13 +19,21 @@ export interface ShareServer {
 	readonly key: () => string;
 }
 
+/** A session as OpenCode has it at one moment. */
+export interface Truth {
+	readonly entities: readonly EntityState[];
+	/** Keys of what it has but cannot be read. */
+	readonly unreadable: ReadonlySet<string>;
+	readonly watermark: Watermark | null;
+}
+
 export interface RedeemerOptions {
 	readonly outbox: Outbox;
 	readonly connection: Connection;
 	readonly server: ShareServer;
 	readonly createKey: CreateKey;
 	/** The session as OpenCode has it now; undefined when OpenCode does not have it. */
-	readonly truth: (sessionId: string) => { entities: readonly EntityState[]; watermark: Watermark | null } | undefined;
+	readonly truth: (sessionId: string) => Truth | undefined;
 	readonly clock: Clock;
 	readonly log: Logger;
 }
@@ -42,6 +51,7 @@ export class Redeemer {
 	readonly #options: RedeemerOptions;
 	readonly #handles = new Map<string, RedeemedShare>();
 	readonly #ulid = monotonicFactory();
+	#doubted = false;
 
 	constructor(options: RedeemerOptions) {
 		this.#options = options;
@@ -55,6 +65,13 @@ export class Redeemer {
 	/** The next `redeemed` redeems anew. */
 	drop(sessionId: string): void {
 		this.#handles.delete(sessionId);
+	}
+
+	/** The server has lost what it acknowledged: every share is redeemed once more, as all may have. Once per connection. */
+	doubt(): void {
+		if (this.#doubted) return;
+		this.#doubted = true;
+		this.#options.outbox.doubtAll();
 	}
 
 	/**
@@ -111,7 +128,7 @@ export class Redeemer {
 
 	/** Redeems, and brings this side in step with where the share stands. */
 	async #redeem(share: GrantedShare): Promise<RedeemedShare> {
-		const { outbox, clock, log } = this.#options;
+		const { outbox, log } = this.#options;
 		const sessionId = share.session_id;
 		outbox.attempt(sessionId);
 		const handle = await this.#open(share);
@@ -125,14 +142,12 @@ export class Redeemer {
 		const local = outbox.session(sessionId);
 		if (local === undefined) throw new Error(`session ${sessionId} is not in the outbox`);
 		const position = { ...local, opIdBelow: (cursor: number) => outbox.lastBelow(sessionId, cursor)?.op_id };
-		const next = local.compare_reason
-			? ({ do: "compare", reason: local.compare_reason } as const)
-			: reconcile(position, redemption);
-		if (next.do === "compare") return this.#compare(share, handle, next.reason);
-		if (next.do === "ack") {
-			const ops = outbox.ack(sessionId, next.cursor, clock.now());
-			log.info({ session: sessionId, ops, cursor: next.cursor }, "a lost reply was reconciled");
-		}
+		const next = reconcile(position, redemption);
+		if (next.do === "compare" && next.rewritten) this.doubt();
+		const reason = local.compare_reason ?? (next.do === "compare" ? next.reason : undefined);
+		if (reason !== undefined) return this.#compare(share, handle, reason);
+		const arrived = redemption.cursor - local.acked_cursor;
+		if (arrived > 0) log.info({ session: sessionId, ops: arrived }, "a lost reply was reconciled");
 		this.#handles.set(sessionId, handle);
 		return handle;
 	}
@@ -168,19 +183,70 @@ export class Redeemer {
 
 		// From here on without a pause, so that what is read and what is written are of one moment.
 		const truth = await attempt("use", async () => this.#options.truth(sessionId));
-		const own = outbox.retained(sessionId);
-		const known = new Set(truth?.entities.map((entity) => entity.key));
-		const extras = own.filter(({ key }) => !known.has(key) && EVENTLESS.has(key));
-		const entities = truth ? [...truth.entities, ...extras] : own;
-		const { fresh, same } = compare(digests, entities, outbox.pendingRemovals(sessionId), this.#newId);
+		const { entities, adopted, gone, lost } = this.#aim(sessionId, truth, fenced.redemption.source_watermark, digests);
+		const { fresh, same: equal } = compare(digests, entities, gone, this.#newId);
+		const same = new Map([...adopted, ...equal]);
 		const { cursor, last_op_id } = fenced.redemption;
-		const watermark = truth ? truth.watermark : (outbox.session(sessionId)?.watermark ?? null);
-		outbox.rebase(sessionId, { cursor, last_op_id, fresh, same, watermark }, clock.now());
+		const known = truth ? truth.watermark : (outbox.session(sessionId)?.watermark ?? null);
+		const watermark = lost.length > 0 ? null : known;
+		outbox.rebase(sessionId, { cursor, last_op_id, fresh: [...fresh, ...lost], same, watermark }, clock.now());
 		outbox.epoch(sessionId, fenced.redemption.capability_epoch);
-		log.info({ session: sessionId, fresh: fresh.length, same: same.size, cursor }, "compared");
+		const facts = { session: sessionId, fresh: fresh.length, same: same.size, cursor };
+		if (lost.length > 0) log.error({ ...facts, lost: lost.length }, "compared; something is to be had from nowhere");
+		else log.info(facts, "compared");
 		this.#handles.set(sessionId, fenced);
 		return fenced;
 	}
 
+	/**
+	 * What the share is brought to: OpenCode's present state, or, where OpenCode has forgotten the session, the outbox's.
+	 * `lost` is what was captured once and nobody has any more, for the dead letters.
+	 */
+	#aim(
+		sessionId: string,
+		truth: Truth | undefined,
+		covered: Watermark | null,
+		share: ReadonlyMap<string, string>,
+	): Aim {
+		const { outbox } = this.#options;
+		const own = outbox.retained(sessionId);
+		const removed = outbox.removedKeys(sessionId);
+		const captured = outbox.capturedDigests(sessionId);
+		if (truth) {
+			const known = new Set(truth.entities.map((entity) => entity.key));
+			const extras = own.filter(({ key }) => !known.has(key) && EVENTLESS.has(key));
+			const gone = goneSince([...captured.keys(), ...removed], truth.entities, truth.unreadable);
+			return { entities: [...truth.entities, ...extras], adopted: NONE, gone: [...gone], lost: [] };
+		}
+		// Another copy of this outbox has brought the share further than this one ever captured: what is there is right.
+		if (isAhead(covered, outbox.session(sessionId)?.watermark ?? null)) {
+			const mark = own.filter(({ key }) => key === keys.sessionDeleted);
+			return { entities: mark, adopted: share, gone: [], lost: [] };
+		}
+		const kept = new Set(own.map((entity) => entity.key));
+		const lost = [...captured].filter(([key, digest]) => !kept.has(key) && share.get(key) !== digest);
+		return { entities: own, adopted: NONE, gone: removed, lost: lost.map(([key]) => this.#lost(key)) };
+	}
+
+	#lost(key: string): Burial {
+		const reason = "the server lost it, OpenCode has deleted the session, and the outbox does not keep it any more";
+		return { op_id: this.#newId(), type: key.split("/")[0] as OpType, key, code: "lost", reason };
+	}
+
 	readonly #newId = (): string => this.#ulid(this.#options.clock.now());
+}
+
+const NONE: ReadonlyMap<string, string> = new Map();
+
+interface Aim {
+	readonly entities: readonly EntityState[];
+	/** What is taken over from the share as it is: key to digest. */
+	readonly adopted: ReadonlyMap<string, string>;
+	readonly gone: readonly string[];
+	readonly lost: readonly Burial[];
+}
+
+/** True when `a` covers at least what `b` does. By the ids, which grow with time: a log that was wiped counts anew. */
+function isAhead(a: Watermark | null, b: Watermark | null): boolean {
+	return a !== null && b !== null && a.event_id >= b.event_id;
 }

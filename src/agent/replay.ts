@@ -57,15 +57,18 @@ export class Replay {
 		try {
 			// One flush per session at a time: a lease from before is of a flush that failed on its way to the disk.
 			outbox.release(sessionId);
-			if (outbox.line(sessionId)?.wanted === "unshare") {
+			const { wanted, unconfirmed } = outbox.line(sessionId) ?? {};
+			if (wanted === "unshare") {
 				await this.#redeemer.unshare(sessionId);
 				return "done";
 			}
+			if (unconfirmed) this.#redeemer.drop(sessionId);
 			// A seal that a rejection has undone starts this over.
 			while (!signal.aborted) {
 				const handle = await this.#redeemer.redeemed(sessionId);
 				if ((await this.#send(sessionId, handle, signal)) === "done") break;
 			}
+			if (unconfirmed && !signal.aborted) outbox.confirm(sessionId);
 			if ((outbox.line(sessionId)?.attempts ?? 0) > 0) outbox.settle(sessionId);
 			return "done";
 		} catch (error) {
@@ -165,6 +168,7 @@ export class Replay {
 		if (action === "park") outbox.park(sessionId, failure.override?.code ?? failure.outcome, failure.message);
 		if (action === "compare") outbox.mustCompare(sessionId, `another writer has appended to it: ${failure.message}`);
 		if (action === "make_anew") {
+			this.#redeemer.doubt();
 			outbox.giveUp(sessionId);
 			outbox.mustCompare(sessionId, "the server has no such share; a new one is made");
 		}

@@ -62,7 +62,7 @@ export async function withHost<T>(settings: Settings, log: Logger, body: (host: 
 				}
 			},
 			until: untilOn(outbox),
-			idle: () => sendable(outbox, mode).length === 0,
+			idle: () => !sendable(outbox, mode).some((row) => row.pending),
 		});
 	} finally {
 		outbox.close();

@@ -19,6 +19,7 @@ export function ackVerb(sqlite: Sqlite) {
 		UPDATE session SET acked_id = ?, acked_cursor = ?, acked_op_id = ?, last_acked_at = ?, attempts = 0,
 			next_retry_at = 0, last_error = NULL
 		WHERE session_id = ?`);
+	const latest = sqlite.prepare("UPDATE agent SET acked_session_id = ? WHERE acked_session_id IS NOT ?");
 	return (sessionId: string, cursor: number, now: number): number =>
 		sqlite.transaction(() => {
 			const session = row.get(sessionId);
@@ -27,6 +28,7 @@ export function ackVerb(sqlite: Sqlite) {
 			if (op === undefined) return 0;
 			advance.run(op.id, cursor, op.op_id, now, sessionId);
 			removeBatches.run(sessionId, cursor);
+			latest.run(sessionId, sessionId);
 			return cursor - session.acked_cursor;
 		});
 }

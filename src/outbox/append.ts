@@ -94,6 +94,11 @@ export function opWriter(sqlite: Sqlite) {
 	const updateEntity = sqlite.prepare("UPDATE entity SET digest = ?, last_op = ? WHERE session_id = ? AND key = ?");
 	const removeEntity = sqlite.prepare("DELETE FROM entity WHERE session_id = ? AND key = ?");
 	const removeParts = sqlite.prepare("DELETE FROM entity WHERE session_id = ? AND key >= ? AND key < ?");
+	const remember = sqlite.prepare("INSERT INTO removed (session_id, key) VALUES (?, ?) ON CONFLICT DO NOTHING");
+	const rememberParts = sqlite.prepare(`
+		INSERT INTO removed (session_id, key) SELECT session_id, key FROM entity
+		WHERE session_id = ? AND key >= ? AND key < ? ON CONFLICT DO NOTHING`);
+	const isBack = sqlite.prepare("DELETE FROM removed WHERE session_id = ? AND key = ?");
 	const acked = sqlite.prepare<{ acked_id: number }>("SELECT acked_id FROM session WHERE session_id = ?");
 	const buried = sqlite.prepare("SELECT 1 FROM dead WHERE session_id = ? AND op_id = ?");
 	const removable = isRemovable(sqlite);
@@ -130,17 +135,19 @@ export function opWriter(sqlite: Sqlite) {
 			return true;
 		}
 		if (REMOVALS.has(item.type)) {
+			remember.run(sessionId, item.key);
 			if (!removable(sessionId, item)) return false;
 			insert(sessionId, item, floor, now);
 			removeEntity.run(sessionId, item.key);
 			const messageId = messageIdOf(item.key);
 			if (item.type === "message_removed" && messageId !== undefined)
-				removeParts.run(sessionId, ...partsRange(messageId));
+				for (const statement of [rememberParts, removeParts]) statement.run(sessionId, ...partsRange(messageId));
 			return true;
 		}
 		const known = entity.get(sessionId, item.key);
 		const digest = digestOf(item.payload);
 		if (known === undefined) {
+			isBack.run(sessionId, item.key);
 			const id = insert(sessionId, item, floor, now);
 			insertEntity.run(sessionId, item.key, digest, id, id);
 			return true;

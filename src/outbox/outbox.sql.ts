@@ -42,6 +42,8 @@ export const session = sqliteTable("session", {
 	last_error: text(),
 	/** Set: positions are not to be trusted, the share must be compared with OpenCode before anything is sent. */
 	compare_reason: text(),
+	/** 1: the share is to be redeemed once, since the server may have lost what it acknowledged. */
+	unconfirmed: integer().notNull().default(0),
 	/** Set: nothing is sent until a person acts; holds the refusal's code. */
 	parked_code: text(),
 	/** How many shares it had that a person took back; part of the next one's create key (model/identity.ts). */
@@ -102,7 +104,7 @@ export const batch = sqliteTable(
 		bytes: integer().notNull(),
 		/** freeze's digest (frozen.ts); checked whenever the batch is reserved. */
 		digest: text().notNull(),
-		/** JSON array, an entry per op: the op_id it depends on, or null. */
+		/** JSON array, an entry per op: what it depends on (an op_id, or for the first one a batch_id), or null. */
 		depends: text().notNull(),
 		/** What the share covers once this batch is applied. */
 		watermark_seq: integer(),
@@ -127,6 +129,19 @@ export const entity = sqliteTable(
 		/** `op.id` of the op that created it, and of the last one. */
 		first_op: integer().notNull(),
 		last_op: integer().notNull(),
+	},
+	(table) => [primaryKey({ columns: [table.session_id, table.key] })],
+);
+
+/**
+ * A row per message or part that OpenCode has removed, so that a comparison can take it from a share that has it again,
+ * however long ago its removal was acknowledged. Goes when the entity is captured anew.
+ */
+export const removed = sqliteTable(
+	"removed",
+	{
+		session_id: text().notNull(),
+		key: text().notNull(),
 	},
 	(table) => [primaryKey({ columns: [table.session_id, table.key] })],
 );
@@ -171,6 +186,8 @@ export const agent = sqliteTable("agent", {
 	transport: text(),
 	server_state: text().notNull().default("unknown"),
 	last_error: text(),
+	/** The session that was acknowledged last: a server that went back has lost at least that. */
+	acked_session_id: text(),
 	/** Connecting: failed attempts in a row, and when the next is due. Survives restarts. */
 	connect_attempts: integer().notNull().default(0),
 	next_connect_at: integer().notNull().default(0),

@@ -5,7 +5,7 @@ import { agentVerbs } from "./agent-row.ts";
 import { appendVerb } from "./append.ts";
 import { deadQueries, discardVerb, reviveVerb } from "./dead.ts";
 import { grantVerbs } from "./grant.ts";
-import { capturedQueries, pendingRemovalsQuery, rebaseVerb, retainedQuery } from "./rebase.ts";
+import { capturedQueries, rebaseVerb, removedQuery, retainedQuery } from "./rebase.ts";
 import { rejectVerb } from "./reject.ts";
 import { extendVerb, reserveVerb } from "./reserve.ts";
 import { retentionVerb } from "./retention.ts";
@@ -60,7 +60,7 @@ export function outboxOn(sqlite: Sqlite) {
 		capturedDigests: captured.digests,
 		isCaptured: captured.isCaptured,
 		buriedKeys: captured.buriedKeys,
-		pendingRemovals: pendingRemovalsQuery(sqlite),
+		removedKeys: removedQuery(sqlite),
 		retained: retainedQuery(sqlite),
 		/** Changes whenever another connection commits: a doorbell for what other processes append or ask. */
 		version: () => version.get()?.data_version ?? 0,

@@ -1,7 +1,7 @@
 import type { OpIntent, OpType, Watermark } from "../model/op.ts";
 import { REMOVALS } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
-import { opWriter } from "./append.ts";
+import { type Burial, opWriter } from "./append.ts";
 import { unsealSession } from "./reject.ts";
 
 /** What a session is put on after it was compared with its share (agent/compare.ts). */
@@ -9,8 +9,8 @@ export interface Rebase {
 	/** The share's cursor and last op as redeemed; fresh ops take their positions from here. */
 	readonly cursor: number;
 	readonly last_op_id: string | null;
-	/** Ops that bring the share to where OpenCode stands. */
-	readonly fresh: readonly OpIntent[];
+	/** Ops that bring the share to where OpenCode stands, and what cannot be brought. */
+	readonly fresh: readonly (OpIntent | Burial)[];
 	/** Entities on which both agree: key to digest. */
 	readonly same: ReadonlyMap<string, string>;
 	/** What the comparison covers. */
@@ -21,7 +21,7 @@ export interface Rebase {
  * Sets every unacknowledged op of a session aside and puts fresh ones on top of the share's own cursor.
  *
  * Positions and old ops are never trusted again. The caller has fenced off every copy that may still be under way, and
- * `fresh` repeats the removals that were pending, so nothing is lost by it. What both agree on stays retained, pending or
+ * `fresh` repeats the removals that the share has not seen, so nothing is lost by it. What both agree on stays retained, pending or
  * not. Safe to repeat.
  */
 export function rebaseVerb(sqlite: Sqlite) {
@@ -71,12 +71,10 @@ export function retainedQuery(sqlite: Sqlite) {
 	return (sessionId: string) => rows.all(sessionId);
 }
 
-/** The removals of a session that the server has not acknowledged. */
-export function pendingRemovalsQuery(sqlite: Sqlite) {
-	const rows = sqlite.prepare<{ type: OpType; key: string; payload: string }>(`
-		SELECT type, key, payload FROM op JOIN session USING (session_id)
-		WHERE session_id = ? AND op.id > acked_id AND type IN ('message_removed', 'part_removed') ORDER BY op.id`);
-	return (sessionId: string) => rows.all(sessionId);
+/** Keys of the messages and parts that OpenCode has removed from a session. */
+export function removedQuery(sqlite: Sqlite) {
+	const rows = sqlite.prepare<{ key: string }>("SELECT key FROM removed WHERE session_id = ? ORDER BY key");
+	return (sessionId: string): string[] => rows.all(sessionId).map((row) => row.key);
 }
 
 /** What was captured of a session: `digests` by key of its live entities, whether one `isCaptured`, keys set aside. */

@@ -32,9 +32,10 @@ interface Candidate {
  * Takes unsealed ops in order, up to the limits; at least one, however large, as long as the op itself is allowed. An op
  * over `op_bytes` is buried here with what depends on it, since the server has told that it will not take it. Seals
  * nothing while `sealed_ops` are unacknowledged, so that the server's ledger stays exact. The first op of a batch depends
- * on the last one of the batch before it, as long as that is unacknowledged: so an op of ours on the share proves that all
- * before it are there, whoever else writes. `sealed` is 0 only when
- * nothing is left to seal, or there is no room.
+ * on the batch before it, as long as that is unacknowledged. A batch's name follows from all it holds, so nothing of a
+ * later one is applied unless the earlier ones were, whole and in order, whoever else writes: another copy of this outbox
+ * may put the same events there, but not the same batches. `sealed` is 0 only when nothing is left to seal, or there is
+ * no room.
  */
 export function sealVerb(sqlite: Sqlite) {
 	type Session = {
@@ -51,6 +52,9 @@ export function sealVerb(sqlite: Sqlite) {
 	const candidates = sqlite.prepare<Candidate>(`
 		SELECT id, op_id, hash, key, bytes, depends_id, captured_at FROM op
 		WHERE session_id = ? AND id > ? ORDER BY id LIMIT ?`);
+	const lastBatch = sqlite.prepare<{ batch_id: string }>(
+		"SELECT batch_id FROM batch WHERE session_id = ? ORDER BY first_position DESC LIMIT 1",
+	);
 	const opIdOf = sqlite.prepare<{ op_id: string }>("SELECT op_id FROM op WHERE id = ? AND session_id = ?");
 	const floorAfter = sqlite.prepare<{ watermark_seq: number | null; watermark_event_id: string | null }>(`
 		SELECT floor_seq AS watermark_seq, floor_event_id AS watermark_event_id FROM op
@@ -83,7 +87,8 @@ export function sealVerb(sqlite: Sqlite) {
 
 			const unacked = (id: number | null) =>
 				id !== null && id > session.acked_id ? (opIdOf.get(id, sessionId)?.op_id ?? null) : null;
-			const depends = ops.map((row, n) => (n === 0 && unacked(session.sealed_id)) || unacked(row.depends_id));
+			const before = session.sealed_id > session.acked_id ? lastBatch.get(sessionId)?.batch_id : undefined;
+			const depends = ops.map((row, n) => (n === 0 && before) || unacked(row.depends_id));
 			const position = session.sealed_cursor;
 			const frozen = ops.map((row, n) => ({ op_id: row.op_id, hash: row.hash, depends_on: depends[n] ?? null }));
 			const watermark = watermarkOf(floorAfter.get(sessionId, last.id) ?? session);

@@ -24,6 +24,17 @@ export interface SessionRow {
 	readonly pending: number;
 }
 
+/** A session that the flusher has something to do for. */
+export interface WorkRow {
+	readonly session_id: string;
+	readonly next_retry_at: number;
+	readonly wanted: Wanted;
+	readonly shared: number;
+	readonly unconfirmed: number;
+	/** 1 when there is something to send or to ask for; 0 when the share is only to be redeemed once. */
+	readonly pending: number;
+}
+
 type Raw = Omit<SessionRow, "watermark"> & { watermark_seq: number | null; watermark_event_id: string | null };
 
 const COLUMNS = `session_id, parent_id, wanted, source_state, watermark_seq, watermark_event_id, acked_cursor,
@@ -33,16 +44,25 @@ const COLUMNS = `session_id, parent_id, wanted, source_state, watermark_seq, wat
 /** Reads and small updates of the session table. */
 export function sessionVerbs(sqlite: Sqlite) {
 	const one = sqlite.prepare<Raw>(`SELECT ${COLUMNS} FROM session WHERE session_id = ?`);
-	const due = sqlite.prepare<{ session_id: string; next_retry_at: number; wanted: Wanted; shared: number }>(`
-		SELECT session.session_id, next_retry_at, wanted, share_id IS NOT NULL AS shared
-		FROM session LEFT JOIN share USING (session_id)
-		WHERE parked_code IS NULL AND wanted <> 'never' AND (wanted = 'unshare' OR compare_reason IS NOT NULL
-			OR (wanted = 'share' AND share_id IS NULL)
-			OR EXISTS (SELECT 1 FROM op WHERE op.session_id = session.session_id AND op.id > session.acked_id))
+	const due = sqlite.prepare<WorkRow>(`
+		SELECT * FROM (
+			SELECT session.session_id, next_retry_at, wanted, share_id IS NOT NULL AS shared, unconfirmed,
+				wanted = 'unshare' OR compare_reason IS NOT NULL OR (wanted = 'share' AND share_id IS NULL)
+					OR EXISTS (SELECT 1 FROM op WHERE op.session_id = session.session_id AND op.id > session.acked_id) AS pending
+			FROM session LEFT JOIN share USING (session_id)
+			WHERE parked_code IS NULL AND wanted <> 'never')
+		WHERE pending OR (unconfirmed AND shared)
 		ORDER BY next_retry_at`);
-	const line = sqlite.prepare<{ wanted: Wanted; sealed_cursor: number; attempts: number }>(
-		"SELECT wanted, sealed_cursor, attempts FROM session WHERE session_id = ?",
+	const line = sqlite.prepare<{ wanted: Wanted; sealed_cursor: number; attempts: number; unconfirmed: number }>(
+		"SELECT wanted, sealed_cursor, attempts, unconfirmed FROM session WHERE session_id = ?",
 	);
+	const doubtLatest = sqlite.prepare(
+		"UPDATE session SET unconfirmed = 1 WHERE session_id = (SELECT acked_session_id FROM agent) AND unconfirmed = 0",
+	);
+	const doubtAll = sqlite.prepare(
+		"UPDATE session SET unconfirmed = 1 WHERE session_id IN (SELECT session_id FROM share WHERE share_id IS NOT NULL)",
+	);
+	const confirm = sqlite.prepare("UPDATE session SET unconfirmed = 0 WHERE session_id = ?");
 	const captured = sqlite.prepare<{
 		session_id: string;
 		source_state: SourceState;
@@ -74,11 +94,12 @@ export function sessionVerbs(sqlite: Sqlite) {
 	const forgetEntities = sqlite.prepare("DELETE FROM entity WHERE session_id = ?");
 	const forgetBatches = sqlite.prepare("DELETE FROM batch WHERE session_id = ?");
 	const forgetDead = sqlite.prepare("DELETE FROM dead WHERE session_id = ?");
+	const forgetRemoved = sqlite.prepare("DELETE FROM removed WHERE session_id = ?");
 	const forgetShare = sqlite.prepare("DELETE FROM share WHERE session_id = ?");
 	const reset = sqlite.prepare(`
 		UPDATE session SET wanted = iif(wanted = 'share', 'share', 'never'), watermark_seq = NULL, watermark_event_id = NULL, acked_id = 0, sealed_id = 0,
 			acked_cursor = 0, sealed_cursor = 0, acked_op_id = NULL, attempts = 0, next_retry_at = 0, last_error = NULL,
-			compare_reason = NULL, parked_code = NULL, last_acked_at = NULL,
+			compare_reason = NULL, parked_code = NULL, last_acked_at = NULL, unconfirmed = 0,
 			generation = generation + EXISTS (SELECT 1 FROM share WHERE share.session_id = session.session_id)
 		WHERE session_id = ?`);
 
@@ -91,6 +112,12 @@ export function sessionVerbs(sqlite: Sqlite) {
 		line: (sessionId: string) => line.get(sessionId),
 		/** Sessions with something to do that are not parked, soonest due first. */
 		work: () => due.all(),
+		/** The share that was acknowledged last is to be redeemed once: a server that went back has lost at least that. */
+		doubtLatest: () => void doubtLatest.run(),
+		/** Every share is to be redeemed once. */
+		doubtAll: () => void doubtAll.run(),
+		/** The session's share was redeemed, and stands where it should. */
+		confirm: (sessionId: string) => void confirm.run(sessionId),
 		/** Where each session's capture stands. */
 		captured: () =>
 			new Map(
@@ -126,7 +153,7 @@ export function sessionVerbs(sqlite: Sqlite) {
 		forget: (sessionId: string): void =>
 			sqlite.transaction(() => {
 				reset.run(sessionId);
-				for (const statement of [forgetOps, forgetEntities, forgetBatches, forgetDead, forgetShare])
+				for (const statement of [forgetOps, forgetEntities, forgetBatches, forgetDead, forgetRemoved, forgetShare])
 					statement.run(sessionId);
 			}),
 	};

@@ -19,7 +19,10 @@ export const DurableOp = z.strictObject({
 	/** The position this op takes: the share's cursor just before it. */
 	expected_cursor: count,
 	capability_epoch: count,
-	/** An op that must have been applied before; named only while it was unacknowledged. */
+	/**
+	 * An op that must have been applied before; or, for the first op of a batch, the batch that must have taken the position
+	 * before it. Named only while it was unacknowledged.
+	 */
 	depends_on: id.optional(),
 	type: z.enum(OP_TYPES),
 	key,

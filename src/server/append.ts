@@ -12,6 +12,9 @@ export interface AppendState {
 	readonly ledger: Ledger;
 	readonly entities: Entities;
 	readonly limits: ShareLimits;
+	/** The share's cursor, and the batch that took the position before it; moved on by every op that is applied. */
+	cursor: number;
+	lastBatchId: string | null;
 }
 
 /**
@@ -20,17 +23,18 @@ export interface AppendState {
  * The ops up to the first rejected one are applied, and nothing behind it: where another writer has taken the position of
  * the first, the second would fit the cursor and leave a hole that nobody sees (G3).
  */
-export function applyBatch(state: AppendState, share_id: string, cursor: number, batch: AppendBatch): OpAck {
-	const ack: OpAck = { cursor, applied: [], duplicates: [], rejected: [] };
+export function applyBatch(state: AppendState, share_id: string, batch: AppendBatch): OpAck {
+	const ack: OpAck = { cursor: state.cursor, applied: [], duplicates: [], rejected: [] };
 	for (const op of batch.ops) {
-		const verdict = afterRejection(ack, verdictOn(state, share_id, ack.cursor, op));
+		const verdict = afterRejection(ack, verdictOn(state, share_id, op));
 		if (verdict === "duplicate") {
 			ack.duplicates.push(op.op_id);
 		} else if (verdict === "applied") {
-			state.entities.apply(share_id, op, ack.cursor);
-			state.ledger.insert(share_id, ack.cursor, op.op_id);
+			state.entities.apply(share_id, op, state.cursor);
+			state.ledger.insert(share_id, state.cursor, op.op_id);
 			ack.applied.push(op.op_id);
-			ack.cursor++;
+			ack.cursor = ++state.cursor;
+			state.lastBatchId = batch.batch_id;
 		} else {
 			ack.rejected.push({ op_id: op.op_id, ...verdict });
 		}
@@ -45,7 +49,8 @@ function afterRejection(ack: OpAck, verdict: Verdict): Verdict {
 }
 
 /** The table of verdicts; the first line that holds decides. */
-function verdictOn({ ledger, limits }: AppendState, share_id: string, cursor: number, op: DurableOp): Verdict {
+function verdictOn(state: AppendState, share_id: string, op: DurableOp): Verdict {
+	const { ledger, limits, cursor } = state;
 	const at = op.expected_cursor;
 	if (ledger.holds(share_id, op.op_id)) return "duplicate";
 	if (at < ledger.floor(cursor)) return "duplicate";
@@ -55,7 +60,9 @@ function verdictOn({ ledger, limits }: AppendState, share_id: string, cursor: nu
 		return { code: "cursor_gap", reason: `Position ${at} cannot be taken yet; the cursor is ${cursor}.` };
 	const flaw = flawOf(op, limits);
 	if (flaw) return flaw;
-	if (op.depends_on !== undefined && !ledger.holds(share_id, op.depends_on))
+	// A batch of the client's before this one: all of it, and nothing else since.
+	const follows = op.seq === 0 && op.depends_on === state.lastBatchId;
+	if (op.depends_on !== undefined && !follows && !ledger.holds(share_id, op.depends_on))
 		return { code: "missing_dependency", reason: `It depends on ${op.depends_on}, which was not applied.` };
 	return "applied";
 }

@@ -28,6 +28,7 @@ export class Registry {
 			.update(share)
 			.set({
 				cursor: sql`${sql.placeholder("cursor")}`,
+				last_batch_id: sql`${sql.placeholder("last_batch_id")}`,
 				source_seq: sql`${sql.placeholder("source_seq")}`,
 				source_event_id: sql`${sql.placeholder("source_event_id")}`,
 			})
@@ -51,9 +52,9 @@ export class Registry {
 		this.#db.insert(share).values(row).run();
 	}
 
-	/** Writes a row's cursor and watermark, and nothing else of it. */
-	advance({ share_id, cursor, source_seq, source_event_id }: ShareRow): void {
-		this.#advance.run({ share_id, cursor, source_seq, source_event_id });
+	/** Writes where a row stands, and nothing else of it. */
+	advance({ share_id, cursor, last_batch_id, source_seq, source_event_id }: ShareRow): void {
+		this.#advance.run({ share_id, cursor, last_batch_id, source_seq, source_event_id });
 	}
 
 	/** Writes a row whole. */

@@ -22,6 +22,8 @@ export const share = sqliteTable(
 		capability_epoch: integer("capability_epoch").notNull(),
 		/** Ops applied, which is the position that the next one must take. */
 		cursor: integer("cursor").notNull(),
+		/** The batch that took position cursor - 1; null before the first op. */
+		last_batch_id: text("last_batch_id"),
 		/** The source position up to which the share covers its session; both null until a batch tells one. */
 		source_seq: integer("source_seq"),
 		source_event_id: text("source_event_id"),

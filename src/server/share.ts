@@ -157,13 +157,15 @@ export class ShareRules {
 			const row = this.#held(holder, "append");
 			if (batch.ops.some((op) => op.capability_epoch !== row.capability_epoch)) throw stale(row.capability_epoch);
 			refuseMisshapen(batch, this.limits);
-			const state = { ledger: this.#ledger, entities: this.#entities, limits: this.limits };
-			const ack = applyBatch(state, row.share_id, row.cursor, batch);
+			const { cursor, last_batch_id: lastBatchId } = row;
+			const state = { ledger: this.#ledger, entities: this.#entities, limits: this.limits, cursor, lastBatchId };
+			const ack = applyBatch(state, row.share_id, batch);
 			if (ack.applied.length === 0) return ack;
 			const covered = ack.rejected.length === 0 ? batch.source_watermark : null;
 			this.#registry.advance({
 				...row,
-				cursor: ack.cursor,
+				cursor: state.cursor,
+				last_batch_id: state.lastBatchId,
 				source_seq: covered?.seq ?? row.source_seq,
 				source_event_id: covered?.event_id ?? row.source_event_id,
 			});
@@ -212,7 +214,8 @@ export class ShareRules {
 			assert(secret !== null, "scope append was redeemed with a secret");
 			const next: ShareRow = {
 				...row,
-				capability_epoch: row.capability_epoch + 1,
+				// Time, so that a server that was put back to an earlier state gives no epoch out twice.
+				capability_epoch: Math.max(row.capability_epoch + 1, this.#options.clock.now()),
 				secret_hash: credentialHash(secret),
 				slug: request.rotate_slug ? newSlug(this.#options.random) : row.slug,
 			};
@@ -279,6 +282,7 @@ export class ShareRules {
 			secret_hash: credentialHash(firstSecret(createKey, share_id)),
 			capability_epoch: 1,
 			cursor: 0,
+			last_batch_id: null,
 			source_seq: null,
 			source_event_id: null,
 			created_at: this.#options.clock.now(),

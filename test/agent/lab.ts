@@ -113,7 +113,9 @@ export async function openLab(options: { timing?: Partial<Timing>; port?: number
 				createKey: createKeysOf(IDENTITY),
 				truth: (sessionId) => {
 					const entities = truth.get(sessionId);
-					return entities && { entities, watermark: outbox.session(sessionId)?.watermark ?? null };
+					return (
+						entities && { entities, unreadable: new Set(), watermark: outbox.session(sessionId)?.watermark ?? null }
+					);
 				},
 			});
 			running = { flusher, stop, done: flusher.run(stop.signal) };

@@ -18,28 +18,26 @@ describe("reconcile", () => {
 	test.each([
 		["nothing of ours arrived: the same bytes again", ours(3, 7), 3, "op_2", "send"],
 		["nothing was ever sent", ours(0, 0), 0, null, "send"],
-		["our prefix arrived and its reply was lost", ours(3, 7), 5, "op_4", "ack"],
-		["everything arrived and its reply was lost", ours(3, 7), 7, "op_6", "ack"],
+		["our prefix arrived and its reply was lost", ours(3, 7), 5, "op_4", "send"],
+		["everything arrived and its reply was lost", ours(3, 7), 7, "op_6", "send"],
 		["the share is ahead of what is sealed here", ours(3, 7), 8, "op_7", "compare"],
 		["the op at the cursor is another writer's", ours(3, 7), 5, "evt_theirs", "compare"],
 		["the last acked op is not ours", ours(3, 7), 3, "evt_theirs", "compare"],
 		["the server went back", ours(3, 7), 2, "op_1", "compare"],
 		["the server went back to nothing", ours(3, 3), 0, null, "compare"],
 	] as const)("%s", (_name, local, cursor, last_op_id, expected) => {
-		const result = reconcile(local, { cursor, last_op_id });
-		expect(result.do).toBe(expected);
-		if (result.do === "ack") expect(result.cursor).toBe(cursor);
+		expect(reconcile(local, { cursor, last_op_id }).do).toBe(expected);
 	});
 
-	test("every pair of positions has an answer, and only a proven prefix is ever acked", () => {
+	test("every pair of positions has an answer, and nothing is sent but on top of what is ours", () => {
 		for (let acked = 0; acked < 5; acked++)
 			for (let sealed = acked; sealed < 8; sealed++)
 				for (let cursor = 0; cursor < 10; cursor++)
 					for (const last of [null, `op_${cursor - 1}`, "other"]) {
 						const result = reconcile(ours(acked, sealed), { cursor, last_op_id: cursor === 0 ? null : last });
-						if (result.do === "ack")
-							expect(cursor > acked && cursor <= sealed && last === `op_${cursor - 1}`).toBe(true);
-						if (result.do === "send") expect(cursor).toBe(acked);
+						const isOurs = cursor === 0 || last === `op_${cursor - 1}`;
+						expect(result.do === "send").toBe(isOurs && cursor >= acked && cursor <= sealed);
+						if (result.do === "compare") expect(result.rewritten).toBe(cursor <= acked);
 					}
 	});
 });
@@ -117,11 +115,15 @@ describe("compare", () => {
 		expect([...same.keys()]).toEqual(["message/a"]);
 	});
 
-	test("repeats a pending removal only where the share has the entity and OpenCode does not", () => {
-		const removal = (id: string) => ({ type: "message_removed" as const, key: `message/${id}`, payload: "{}" });
-		const share = new Map(["gone", "back"].map((id) => [`message/${id}`, digestOf("1")]));
-		const { fresh } = compare(share, [message("back", "1")], ["gone", "back", "unknown"].map(removal), newId);
-		expect(fresh.map((op) => [op.type, op.key])).toEqual([["message_removed", "message/gone"]]);
+	test("removes what OpenCode has removed only where the share has it and OpenCode does not", () => {
+		const held = ["message/gone", "part/gone/1", "message/back", "part/back/1", "part/back/2"];
+		const share = new Map(held.map((key) => [key, digestOf("1")]));
+		const gone = [...held.slice(0, 4), "message/unknown"];
+		const { fresh } = compare(share, [message("back", "1")], gone, newId);
+		expect(fresh.map((op) => [op.type, op.key])).toEqual([
+			["message_removed", "message/gone"],
+			["part_removed", "part/back/1"],
+		]);
 	});
 
 	test("a snapshot removes what was captured and is gone, a message taking its parts along", () => {

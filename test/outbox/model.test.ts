@@ -183,9 +183,9 @@ class Walk {
 	#seal(ops: number): number {
 		const naive = this.#naive;
 		const limits = { ops_per_batch: ops, batch_bytes: 1e6, op_bytes: OP_BYTES, sealed_ops: SEALED_OPS };
+		// The first op depends on the batch before it, as long as that is unacknowledged.
+		const before = this.#reserve().at(-1)?.batch_id;
 		const { sealed } = this.#outbox.seal(S, limits, 2000);
-		// The batch before it, as long as it is unacknowledged: the first op depends on its last one.
-		const before = naive.line[naive.sealed - 1];
 		const frozen = naive.seal({ ops, room: SEALED_OPS, opBytes: OP_BYTES });
 		expect(sealed).toBe(frozen.length);
 		if (sealed === 0) return 0;
@@ -193,7 +193,7 @@ class Walk {
 		expect(batch?.ops.map((op) => [op.op_id, op.depends_on])).toEqual(
 			frozen.map((op, n) => {
 				const own = op.depends && naive.line.includes(op.depends) ? op.depends : undefined;
-				return [op.item.op_id, ((n === 0 && before) || own)?.item.op_id ?? null];
+				return [op.item.op_id, (n === 0 && before) || (own?.item.op_id ?? null)];
 			}),
 		);
 		// The watermark never overstates: what it covers is in no op that is still unsealed.
@@ -231,11 +231,12 @@ class Walk {
 		const held = naive.shareAfter(arrived);
 		const digests = new Map([...held].map(([key, op]) => [key, digestOf(op.payload)]));
 		const newId = () => `f${++this.#fresh}`;
-		const { fresh, same } = compare(digests, [...naive.truth.values()], outbox.pendingRemovals(S), newId);
+		const { fresh, same } = compare(digests, [...naive.truth.values()], outbox.removedKeys(S), newId);
 		const cursor = this.#cursor() + arrived + 3;
 		const upTo = naive.watermark === 0 ? null : watermark(naive.watermark);
 		outbox.rebase(S, { cursor, last_op_id: "theirs", fresh, same, watermark: upTo }, 7000);
-		const onlyShare = [...held.keys()].filter((key) => !naive.truth.has(key));
+		const removed = new Set(fresh.map((op) => op.key));
+		const onlyShare = [...held.keys()].filter((key) => !naive.truth.has(key) && !removed.has(key));
 		naive.rebase(cursor, held, fresh, same.keys());
 		// What only the share has is never removed; the removal was set aside or thrown away.
 		for (const key of onlyShare) naive.excused.add(key);

@@ -97,13 +97,15 @@ describe("rebase", () => {
 		expect(outbox.reserve("ses_2", "a", 1, 4000)?.ops).toHaveLength(1);
 	});
 
-	test("pending removals are those that are not acknowledged, in order", async () => {
+	test("what was removed is remembered, acknowledged or not, until it is captured anew", async () => {
 		const { outbox } = await freshOutbox();
-		append(outbox, [M1, M2, messageRemoved("e3", "m1")]);
+		append(outbox, [M1, M2, part("e3", "m1", "p1", "x"), messageRemoved("e4", "m1"), messageRemoved("e5", "never")]);
 		sealAndReserve(outbox);
-		append(outbox, [messageRemoved("e4", "m2")]);
-		expect(outbox.pendingRemovals(S).map((row) => row.key)).toEqual(["message/m1", "message/m2"]);
-		outbox.ack(S, 3, 3000);
-		expect(outbox.pendingRemovals(S).map((row) => row.key)).toEqual(["message/m2"]);
+		outbox.ack(S, 4, 3000);
+		expect(outbox.removedKeys(S)).toEqual(["message/m1", "message/never", "part/m1/p1"]);
+		append(outbox, [message("e6", "m1", "back")]);
+		expect(outbox.removedKeys(S)).toEqual(["message/never", "part/m1/p1"]);
+		outbox.forget(S);
+		expect(outbox.removedKeys(S)).toEqual([]);
 	});
 });

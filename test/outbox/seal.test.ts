@@ -155,11 +155,11 @@ describe("depends_on", () => {
 	test("is frozen: an ack does not change it any more", async () => {
 		const { outbox } = await freshOutbox();
 		append(outbox, [message("e1", "m1"), part("e2", "m1", "p1")]);
-		const [, sealed] = sealAndReserve(outbox, { ...WIDE, ops_per_batch: 1 });
+		const [first, sealed] = sealAndReserve(outbox, { ...WIDE, ops_per_batch: 1 });
 		outbox.ack(S, 1, 2000);
 		outbox.nack(S, 0, "lost");
 		expect(reserveAll(outbox)).toEqual([{ ...sealed, attempts: 2 }]);
-		expect(sealed?.ops[0]?.depends_on).toBe("e1");
+		expect(sealed?.ops[0]?.depends_on).toBe(first?.batch_id);
 	});
 
 	test("a removal depends on nothing", async () => {

@@ -79,6 +79,17 @@ export function appendContract(client: () => Client): void {
 			});
 		});
 
+		test("a batch that follows another one is applied only right behind it, whoever had its ops applied", async () => {
+			const { share } = await openShare(client());
+			const follower = (after: string) => batchOf(2, [{ depends_on: after }]);
+			await share.appendOps(batchOf(0, plain(2), { batch_id: "theirs" }));
+			const refused = await share.appendOps(follower("ours"));
+			expect(refused).toMatchObject({ cursor: 2, rejected: [{ op_id: "op-2", code: "missing_dependency" }] });
+			expect(await share.appendOps(batchOf(0, plain(2), { batch_id: "ours" }))).toMatchObject({ applied: [] });
+			expect((await share.appendOps(follower("ours"))).applied).toEqual([]);
+			expect(await share.appendOps(follower("theirs"))).toMatchObject({ cursor: 3, applied: ["op-2"] });
+		});
+
 		test("a rejected op in the middle leaves its prefix applied and the rest a cursor_gap", async () => {
 			const { share } = await openShare(client());
 			const ack = await share.appendOps(batchOf(0, [{}, {}, { payload: "nope" }, {}, {}]));

@@ -1,0 +1,1 @@
+ALTER TABLE `share` ADD `last_batch_id` text;
