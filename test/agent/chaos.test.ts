@@ -1,6 +1,7 @@
 import { expect, test } from "vitest";
 import { digestOf } from "../../src/model/json.ts";
 import { keys, type OpIntent } from "../../src/model/op.ts";
+import { mulberry32 } from "../fixture/random.ts";
 import { type Lab, openLab } from "./lab.ts";
 
 /** `SEED=n` runs one walk again, `SEEDS=n` runs that many. */
@@ -114,15 +115,4 @@ async function revoke(lab: Lab, sessionId: string): Promise<void> {
 
 function sorted(digests: ReadonlyMap<string, string>): [string, string][] {
 	return [...digests].sort(([a], [b]) => (a < b ? -1 : 1));
-}
-
-/** A small seeded generator (Tommy Ettinger, public domain), so that a walk can be run again. */
-function mulberry32(seed: number): () => number {
-	let state = seed >>> 0;
-	return () => {
-		state = (state + 0x6d2b79f5) >>> 0;
-		let mixed = Math.imul(state ^ (state >>> 15), state | 1);
-		mixed ^= mixed + Math.imul(mixed ^ (mixed >>> 7), mixed | 61);
-		return ((mixed ^ (mixed >>> 14)) >>> 0) / 4294967296;
-	};
 }

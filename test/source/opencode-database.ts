@@ -5,7 +5,7 @@ import { join } from "node:path";
 import { DatabaseSource, type DatabaseSourceOptions } from "../../src/source/database.ts";
 import { findOpencodeDatabase } from "../../src/source/discovery.ts";
 import type { Captured, SessionRead } from "../../src/source/source.ts";
-import { openSqlite, type Sqlite } from "../../src/sqlite/driver.ts";
+import { openSqlite, type Sqlite, type Statement } from "../../src/sqlite/driver.ts";
 
 /** The tables of OpenCode 1.18.33 that hold sessions, word for word; foreign keys to others left out. */
 const SCHEMA = `
@@ -52,6 +52,9 @@ export const NOW = Date.UTC(2026, 1, 1);
 export class OpencodeDatabase {
 	readonly sql: Sqlite;
 	readonly path: string;
+	/** Id of the event that was written last. */
+	lastEvent: string | undefined;
+	readonly #prepared = new Map<string, Statement>();
 	#events = 0;
 
 	static async create(path: string): Promise<OpencodeDatabase> {
@@ -75,67 +78,79 @@ export class OpencodeDatabase {
 			.toString(16)
 			.padStart(12, "0")}${this.#events}`;
 		const text = typeof data === "string" ? data : JSON.stringify(data);
-		this.sql
-			.prepare("INSERT INTO event_sequence VALUES (?, 0, NULL) ON CONFLICT DO UPDATE SET seq = seq + 1")
-			.run(sessionId);
-		this.sql
-			.prepare("INSERT INTO event SELECT ?, aggregate_id, seq, ?, ? FROM event_sequence WHERE aggregate_id = ?")
-			.run(id, type, text, sessionId);
+		this.#statement("INSERT INTO event_sequence VALUES (?, 0, NULL) ON CONFLICT DO UPDATE SET seq = seq + 1").run(
+			sessionId,
+		);
+		this.#statement(
+			"INSERT INTO event SELECT ?, aggregate_id, seq, ?, ? FROM event_sequence WHERE aggregate_id = ?",
+		).run(id, type, text, sessionId);
+		this.lastEvent = id;
 		return id;
 	}
 
 	/** A session with its row, and with the first event unless `logged` is false. */
 	session(id: string, logged = true): void {
 		const directory = "/project";
-		this.sql
-			.prepare(`INSERT INTO session (id, project_id, slug, directory, title, version, time_created, time_updated)
-				VALUES (?, 'global', 'slug', ?, ?, '1.18.33', 1, 1)`)
-			.run(id, directory, `Title of ${id}`);
+		this.#statement(`INSERT INTO session (id, project_id, slug, directory, title, version, time_created, time_updated)
+				VALUES (?, 'global', 'slug', ?, ?, '1.18.33', 1, 1)`).run(id, directory, `Title of ${id}`);
 		if (logged) this.event(id, "session.created.1", { sessionID: id, info: { id, title: `Title of ${id}` } });
 	}
 
-	message(sessionId: string, id: string, text = "", logged = true): void {
+	message(sessionId: string, id: string, text: unknown = "", logged = true): void {
 		const info = { id, sessionID: sessionId, role: "user", text };
-		this.sql
-			.prepare("INSERT INTO message VALUES (?, ?, 1, 1, ?) ON CONFLICT DO UPDATE SET data = excluded.data")
-			.run(id, sessionId, JSON.stringify({ role: "user", text }));
+		this.#statement("INSERT INTO message VALUES (?, ?, 1, 1, ?) ON CONFLICT DO UPDATE SET data = excluded.data").run(
+			id,
+			sessionId,
+			JSON.stringify({ role: "user", text }),
+		);
 		if (logged) this.event(sessionId, "message.updated.1", { sessionID: sessionId, info });
 	}
 
-	part(sessionId: string, messageID: string, id: string, text = "", logged = true): void {
+	part(sessionId: string, messageID: string, id: string, text: unknown = "", logged = true): void {
 		const part = { id, sessionID: sessionId, messageID, type: "text", text };
-		this.sql
-			.prepare("INSERT INTO part VALUES (?, ?, ?, 1, 1, ?) ON CONFLICT DO UPDATE SET data = excluded.data")
-			.run(id, messageID, sessionId, JSON.stringify({ type: "text", text }));
+		this.#statement("INSERT INTO part VALUES (?, ?, ?, 1, 1, ?) ON CONFLICT DO UPDATE SET data = excluded.data").run(
+			id,
+			messageID,
+			sessionId,
+			JSON.stringify({ type: "text", text }),
+		);
 		if (logged) this.event(sessionId, "message.part.updated.1", { sessionID: sessionId, part, time: 1 });
 	}
 
 	removeMessage(sessionId: string, messageID: string): void {
-		this.sql.prepare("DELETE FROM message WHERE id = ?").run(messageID);
+		this.#statement("DELETE FROM message WHERE id = ?").run(messageID);
 		this.event(sessionId, "message.removed.1", { sessionID: sessionId, messageID });
 	}
 
 	removePart(sessionId: string, messageID: string, partID: string): void {
-		this.sql.prepare("DELETE FROM part WHERE id = ?").run(partID);
+		this.#statement("DELETE FROM part WHERE id = ?").run(partID);
 		this.event(sessionId, "message.part.removed.1", { sessionID: sessionId, messageID, partID });
 	}
 
 	todo(sessionId: string, content: string, at = 1): void {
-		this.sql
-			.prepare("INSERT OR REPLACE INTO todo VALUES (?, ?, 'pending', 'high', 0, 1, ?)")
-			.run(sessionId, content, at);
+		this.#statement("INSERT OR REPLACE INTO todo VALUES (?, ?, 'pending', 'high', 0, 1, ?)").run(
+			sessionId,
+			content,
+			at,
+		);
 	}
 
 	/** As OpenCode does it: no tombstone. */
 	deleteSession(id: string): void {
-		this.sql.prepare("DELETE FROM session WHERE id = ?").run(id);
-		this.sql.prepare("DELETE FROM event_sequence WHERE aggregate_id = ?").run(id);
-		this.sql.prepare("DELETE FROM event WHERE aggregate_id = ?").run(id);
+		this.#statement("DELETE FROM session WHERE id = ?").run(id);
+		this.#statement("DELETE FROM event_sequence WHERE aggregate_id = ?").run(id);
+		this.#statement("DELETE FROM event WHERE aggregate_id = ?").run(id);
 	}
 
 	/** As OpenCode's upgrades do it. */
 	wipeLog(): void {
 		this.sql.exec("DELETE FROM event; DELETE FROM event_sequence");
+	}
+
+	#statement(sql: string): Statement {
+		const statement = this.#prepared.get(sql) ?? this.sql.prepare(sql);
+		this.#prepared.set(sql, statement);
+		return statement;
 	}
 }
 

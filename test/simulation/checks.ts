@@ -1,0 +1,100 @@
+import { differenceOf, expectedDigests } from "../../src/agent/verify.ts";
+import { digestOf } from "../../src/model/json.ts";
+import { keys } from "../../src/model/op.ts";
+import { DatabaseSource } from "../../src/source/database.ts";
+import { findOpencodeDatabase } from "../../src/source/discovery.ts";
+import { isPoison } from "../../src/source/source.ts";
+import type { Sqlite } from "../../src/sqlite/driver.ts";
+import type { Machine } from "./machine.ts";
+import { fail, type Walk } from "./walk.ts";
+
+/**
+ * What holds in an outbox whenever nobody writes: its sealed batches fill the positions from the acked to the sealed cursor.
+ *
+ * @returns what to call after every step.
+ */
+export function outboxCheck(sqlite: Sqlite): () => void {
+	const broken = sqlite.prepare<{ session_id: string }>(`
+		SELECT session_id FROM session WHERE acked_cursor > sealed_cursor OR acked_id > sealed_id
+			OR sealed_cursor - acked_cursor <> (
+				SELECT count(*) FROM op WHERE op.session_id = session.session_id AND id > acked_id AND id <= sealed_id)
+			OR sealed_cursor <> coalesce(
+				(SELECT max(first_position + ops) FROM batch WHERE batch.session_id = session.session_id), acked_cursor)`);
+	return () => {
+		const row = broken.get();
+		if (row) fail(`the positions of ${row.session_id} do not add up`);
+	};
+}
+
+/** What holds once everything has drained: every share equals its session in OpenCode (G4), or it is visible why not (G6). */
+export async function checkShares(walk: Walk): Promise<void> {
+	checkMaterialised(walk);
+	const path = walk.opencode.database.path;
+	const source = await DatabaseSource.open(findOpencodeDatabase({}, path));
+	try {
+		for (const machine of walk.machines)
+			for (const sessionId of walk.opencode.known) checkShare(walk, machine, source, sessionId);
+	} finally {
+		source.close();
+	}
+}
+
+function checkShare(walk: Walk, machine: Machine, source: DatabaseSource, sessionId: string): void {
+	const { outbox } = machine;
+	const session = outbox.session(sessionId);
+	const truth = source.snapshot(sessionId);
+	const about = `${machine.name}: ${sessionId}`;
+	if (session === undefined) {
+		if (truth !== undefined) fail(`${about} was never captured`);
+		return;
+	}
+	if (session.wanted === "never") return;
+	if (session.parked_code !== null) {
+		if (!["denied", "revoked"].includes(session.parked_code)) fail(`${about} is parked: ${session.parked_code}`);
+		return;
+	}
+	if (session.pending > 0) fail(`${about} has ${session.pending} ops pending`);
+	const share = outbox.share(sessionId);
+	const replica = walk.oracle.replica(share?.share_id ?? "");
+	if (replica === undefined) fail(`${about} has no share`);
+	// Deleted by an administrator while nothing was pending: its agent learns of it with the next change.
+	if (replica.deleted) return;
+	if (truth === undefined) {
+		const known = session.source_state === "deleted" ? replica.live.has(keys.sessionDeleted) : true;
+		if (session.source_state === "present" || !known) fail(`${about} was deleted, and its share does not say so`);
+		return;
+	}
+	const entities = truth.entities.map((entity) => (isPoison(entity) ? fail(`${about} is unreadable`) : entity));
+	const expected = expectedDigests(entities, outbox.capturedDigests(sessionId));
+	const actual = new Map([...replica.live].map(([key, { digest }]) => [key, digest]));
+	const { missing, different, extra } = differenceOf(expected, actual);
+	const letters = new Set(
+		walk.machines.flatMap((each) =>
+			each.outbox.deadLetters().map((letter) => `${letter.session_id} ${letter.key} ${digestOf(letter.payload ?? "")}`),
+		),
+	);
+	const silent = [...missing, ...different].filter((key) => !letters.has(`${sessionId} ${key} ${expected.get(key)}`));
+	if (silent.length > 0) fail(`${about} lacks ${silent.join(", ")}`);
+	const foreign = walk.scars.has("outbox restored") || walk.scars.has("server restored");
+	if (extra.length > 0 && !foreign) fail(`${about} has ${extra.join(", ")}, which OpenCode has not`);
+}
+
+/** The server's tables hold what the ops that took effect add up to. */
+function checkMaterialised({ server, oracle }: Walk): void {
+	const shares = server.sqlite.prepare<{ share_id: string; cursor: number; deleted_at: number | null }>(
+		"SELECT share_id, cursor, deleted_at FROM share",
+	);
+	const entities = server.sqlite.prepare<{ key: string; digest: string }>(
+		"SELECT key, digest FROM entity WHERE share_id = ? AND digest IS NOT NULL",
+	);
+	for (const { share_id, cursor, deleted_at } of shares.all()) {
+		const replica = oracle.replica(share_id);
+		if (replica === undefined) fail(`${share_id} was never made`);
+		if (deleted_at === null && cursor !== replica.opIds.length) fail(`${share_id} stands at ${cursor}`);
+		const held = new Map(entities.all(share_id).map((row) => [row.key, row.digest]));
+		const expected = new Map([...replica.live].map(([key, { digest }]) => [key, digest]));
+		const { missing, different, extra } = differenceOf(expected, held);
+		const wrong = [...missing, ...different, ...extra];
+		if (wrong.length > 0) fail(`${share_id} holds something else than was applied: ${wrong.join(", ")}`);
+	}
+}

@@ -1,0 +1,187 @@
+import { keys } from "../../src/model/op.ts";
+import type { Dice } from "../fixture/random.ts";
+import { OpencodeDatabase } from "../source/opencode-database.ts";
+
+/** What the simulated server takes; small, so that a short walk meets every limit. */
+export const OP_BYTES = 1200;
+export const PAYLOAD_DEPTH = 12;
+
+/** A change of one entity, by its number in the history of the world; a message's removal and its parts' have one number. */
+export interface Entry {
+	readonly n: number;
+	readonly kind: "put" | "removed";
+}
+
+/** An OpenCode that works on sessions, and remembers all that it ever did. Every payload bears the number of its change. */
+export class Opencode {
+	readonly database: OpencodeDatabase;
+	readonly #dice: Dice;
+	readonly #sessions = new Map<string, Map<string, Set<string>>>();
+	readonly #entries = new Map<string, Map<string, Entry[]>>();
+	readonly #events = new Map<string, number>();
+	#count = 0;
+
+	static async create(path: string, dice: Dice): Promise<Opencode> {
+		const database = await OpencodeDatabase.create(path);
+		database.sql.exec("PRAGMA synchronous = OFF");
+		return new Opencode(database, dice);
+	}
+
+	private constructor(database: OpencodeDatabase, dice: Dice) {
+		this.database = database;
+		this.#dice = dice;
+	}
+
+	/** Sessions that it has. */
+	get sessions(): string[] {
+		return [...this.#sessions.keys()];
+	}
+
+	/** Sessions that it ever had. */
+	get known(): string[] {
+		return [...this.#entries.keys()];
+	}
+
+	/** How often anything has changed. */
+	get changes(): number {
+		return this.#count;
+	}
+
+	/** What became of a session's entities, by key. */
+	historyOf(sessionId: string): ReadonlyMap<string, readonly Entry[]> {
+		return this.#entries.get(sessionId) ?? new Map();
+	}
+
+	/** The number of the change that an event recorded; undefined for what is no event of this world. */
+	changeAt(eventId: string): number | undefined {
+		return this.#events.get(eventId);
+	}
+
+	begin(): string {
+		const id = `ses_${this.#entries.size + 1}`;
+		this.#sessions.set(id, new Map());
+		this.#entries.set(id, new Map());
+		this.#record(id, keys.session, "put", () => this.database.session(id));
+		return id;
+	}
+
+	/** One to three changes of one session, as a turn makes them. */
+	work(sessionId = this.#dice.pick(this.sessions)): void {
+		const dice = this.#dice;
+		this.database.sql.transaction(() => {
+			for (let n = dice.int(1, 3); n > 0; n--) this.#change(sessionId);
+		});
+	}
+
+	/** A part that no share takes. */
+	poison(): void {
+		const dice = this.#dice;
+		const sessionId = dice.pick(this.sessions);
+		const messageId = this.#someMessage(sessionId);
+		if (dice.chance(0.3)) this.#message(sessionId, messageId, this.#unfit());
+		else this.#part(sessionId, messageId, `${messageId}_prt_${dice.int(1, 3)}`, this.#unfit());
+	}
+
+	delete(sessionId: string): void {
+		this.#sessions.delete(sessionId);
+		this.database.deleteSession(sessionId);
+	}
+
+	/** As an upgrade does it; the events after it are numbered from 0. */
+	wipeLog(): void {
+		this.database.wipeLog();
+	}
+
+	close(): void {
+		this.database.sql.close();
+	}
+
+	#change(sessionId: string): void {
+		const dice = this.#dice;
+		const messages = this.#sessions.get(sessionId) ?? new Map<string, Set<string>>();
+		const kind = dice.next();
+		if (messages.size === 0 || kind < 0.25) {
+			this.#message(sessionId, this.#someMessage(sessionId), this.#text());
+			return;
+		}
+		const messageId = dice.pick([...messages.keys()]);
+		const parts = messages.get(messageId) ?? new Set();
+		if (kind < 0.8) this.#part(sessionId, messageId, `${messageId}_prt_${dice.int(1, 3)}`, this.#text());
+		else if (kind < 0.86 && parts.size > 0) {
+			const partId = dice.pick([...parts]);
+			parts.delete(partId);
+			this.#record(sessionId, keys.part(messageId, partId), "removed", () =>
+				this.database.removePart(sessionId, messageId, partId),
+			);
+		} else if (kind < 0.92) {
+			messages.delete(messageId);
+			const below = [...parts].map((partId) => keys.part(messageId, partId));
+			this.#record(sessionId, keys.message(messageId), "removed", () =>
+				this.database.removeMessage(sessionId, messageId),
+			);
+			for (const key of below) this.#entriesOf(sessionId, key).push({ n: this.#count, kind: "removed" });
+		} else if (kind < 0.96) {
+			this.#record(sessionId, keys.todo, "put", () => this.database.todo(sessionId, mark(this.#count), this.#count));
+		} else {
+			this.#record(sessionId, keys.session, "put", () => {
+				this.database.sql
+					.prepare("UPDATE session SET title = ?, time_updated = ? WHERE id = ?")
+					.run(mark(this.#count), this.#count, sessionId);
+			});
+		}
+	}
+
+	#message(sessionId: string, messageId: string, text: () => unknown): void {
+		const messages = this.#sessions.get(sessionId);
+		if (messages && !messages.has(messageId)) messages.set(messageId, new Set());
+		this.#record(sessionId, keys.message(messageId), "put", () => this.database.message(sessionId, messageId, text()));
+	}
+
+	#part(sessionId: string, messageId: string, partId: string, text: () => unknown): void {
+		if (!this.#sessions.get(sessionId)?.has(messageId)) this.#message(sessionId, messageId, this.#text());
+		this.#sessions.get(sessionId)?.get(messageId)?.add(partId);
+		this.#record(sessionId, keys.part(messageId, partId), "put", () =>
+			this.database.part(sessionId, messageId, partId, text()),
+		);
+	}
+
+	#record(sessionId: string, key: string, kind: Entry["kind"], write: () => void): void {
+		this.#entriesOf(sessionId, key).push({ n: ++this.#count, kind });
+		const before = this.database.lastEvent;
+		write();
+		const event = this.database.lastEvent;
+		if (event !== undefined && event !== before) this.#events.set(event, this.#count);
+	}
+
+	#entriesOf(sessionId: string, key: string): Entry[] {
+		const entries = this.#entries.get(sessionId);
+		const ofKey = entries?.get(key) ?? [];
+		entries?.set(key, ofKey);
+		return ofKey;
+	}
+
+	#someMessage(sessionId: string): string {
+		const size = this.#sessions.get(sessionId)?.size ?? 0;
+		return `${sessionId}_msg_${this.#dice.int(1, Math.min(12, size + 2))}`;
+	}
+
+	#text(): () => string {
+		return () => mark(this.#count) + "x".repeat(this.#dice.span(1, 400));
+	}
+
+	/** Longer than the server takes, which the client is told; or deeper, which only the server looks at. */
+	#unfit(): () => unknown {
+		if (this.#dice.chance(0.5)) return () => mark(this.#count) + "x".repeat(OP_BYTES);
+		return () => Array.from({ length: PAYLOAD_DEPTH }).reduce<unknown>((inner) => [inner], mark(this.#count));
+	}
+}
+
+function mark(n: number): string {
+	return `«${n}»`;
+}
+
+/** The number of the change that a payload bears; undefined when it bears none. */
+export function changeIn(payload: string): number | undefined {
+	const found = /«(\d+)»/.exec(payload);
+	return found ? Number(found[1]) : undefined;
+}
