@@ -3,6 +3,9 @@ import { defineConfig } from "vitest/config";
 export default defineConfig({
 	test: {
 		include: ["test/**/*.test.ts"],
+		// No secret of a run is in any output of it.
+		globalSetup: ["test/evidence/run.ts"],
+		setupFiles: ["test/evidence/setup.ts"],
 		testTimeout: 20_000,
 		hookTimeout: 60_000,
 		pool: "forks",

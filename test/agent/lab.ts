@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
@@ -7,7 +7,6 @@ import { Flusher } from "../../src/agent/flusher.ts";
 import { systemClock } from "../../src/model/clock.ts";
 import { createKeysOf } from "../../src/model/identity.ts";
 import { digestOf } from "../../src/model/json.ts";
-import type { Logger } from "../../src/model/logger.ts";
 import type { OpIntent } from "../../src/model/op.ts";
 import type { Capture } from "../../src/outbox/append.ts";
 import { type Outbox, openOutbox } from "../../src/outbox/outbox.ts";
@@ -15,6 +14,8 @@ import { type ShareServer, startShareServer } from "../../src/server/node.ts";
 import { capnwebTransport } from "../../src/transport/capnweb.ts";
 import type { Timing } from "../../src/transport/timing.ts";
 import type { RedeemedShare } from "../../src/transport/transport.ts";
+import { discard } from "../evidence/folder.ts";
+import { recorded, secret } from "../evidence/record.ts";
 import { type FaultProxy, startProxy } from "../fixture/proxy.ts";
 
 export const SERVER_KEY = "server-key-of-the-tests-0123456789abcdef";
@@ -61,7 +62,9 @@ export async function openLab(options: { timing?: Partial<Timing>; port?: number
 	const log: LogLine[] = [];
 	const write = (level: string) => (facts: object, message: string) =>
 		void log.push({ level, message, facts: facts as Record<string, unknown> });
-	const logger: Logger = { debug: write("debug"), info: write("info"), warn: write("warn"), error: write("error") };
+	const [debug, info, warn, error] = [write("debug"), write("info"), write("warn"), write("error")];
+	const logger = recorded({ debug, info, warn, error });
+	secret("server key", SERVER_KEY);
 	const truth = new Map<string, EntityState[]>();
 	const seqs = new Map<string, number>();
 	const start = (databasePath = join(dir, "share.db"), port = 0) =>
@@ -172,7 +175,7 @@ export async function openLab(options: { timing?: Partial<Timing>; port?: number
 		await proxy.close();
 		await lab.stopServer();
 		outbox.close();
-		rmSync(dir, { recursive: true, force: true });
+		discard(dir);
 	});
 	return lab;
 }

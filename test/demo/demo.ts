@@ -2,6 +2,8 @@ import { rmSync } from "node:fs";
 import { constants } from "node:os";
 import { parseArgs } from "node:util";
 import { messageOf } from "../../src/model/errors.ts";
+import { isRecording } from "../evidence/record.ts";
+import { tapChildren } from "../evidence/taps.ts";
 import { agentDies, firstTurn, replyIsLost, serverDies, undo } from "./conversation.ts";
 import type { Subject } from "./look.ts";
 import { Narrator } from "./narrator.ts";
@@ -19,6 +21,8 @@ left: exit code 0 when nothing is missing, 1 when anything differs or does not h
 const KILLED_BY = 128;
 
 const { keep } = readArguments();
+// Under the tests what its processes say is looked through with everything else.
+if (isRecording()) tapChildren();
 const tell = new Narrator();
 const stage = new Stage();
 let isOver = false;

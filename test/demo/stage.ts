@@ -1,6 +1,7 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { discard } from "../evidence/folder.ts";
 import { type CliProcess, type CliResult, runCli, startCli } from "../fixture/cli.ts";
 import { type ScriptedModel, startModel } from "../fixture/model.ts";
 import { type Opencode, startOpencode } from "../fixture/opencode.ts";
@@ -130,7 +131,7 @@ export class Stage {
 			this.#model?.close(),
 		]);
 		// A tool that OpenCode had started may still write for a moment.
-		rmSync(this.folder, { recursive: true, force: true, maxRetries: 10, retryDelay: 100 });
+		discard(this.folder);
 	}
 }
 

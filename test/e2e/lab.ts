@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -6,6 +6,8 @@ import { expect } from "vitest";
 import type { Status } from "../../src/cli/status-facts.ts";
 import type { SessionReport } from "../../src/outbox/report.ts";
 import { openSqlite, type SqlValue } from "../../src/sqlite/driver.ts";
+import { discard } from "../evidence/folder.ts";
+import { secret } from "../evidence/record.ts";
 import {
 	type CliProcess,
 	type CliResult,
@@ -139,13 +141,14 @@ export class Lab {
 	}
 
 	/** A secret that no output may hold, beside those in the data folders of the machines. */
-	secret(secret: string): void {
-		this.#secrets.push(secret);
+	secret(told: string): void {
+		secret("share secret", told);
+		this.#secrets.push(told);
 	}
 
 	async close(): Promise<void> {
 		for (const close of this.#closing.reverse()) await close();
-		rmSync(this.root, { recursive: true, force: true, maxRetries: 5 });
+		discard(this.root);
 	}
 
 	#own(process: CliProcess, dataDir: string): void {

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { onTestFinished } from "vitest";
@@ -8,6 +8,7 @@ import { type Outbox, openOutbox } from "../../src/outbox/outbox.ts";
 import type { ReservedBatch } from "../../src/outbox/reserve.ts";
 import type { SealLimits } from "../../src/outbox/seal.ts";
 import { openSqlite, type SqlValue } from "../../src/sqlite/driver.ts";
+import { discard } from "../evidence/folder.ts";
 import { capture, S } from "./items.ts";
 
 export * from "./items.ts";
@@ -30,7 +31,7 @@ export function after(cleanup: () => void): void {
 /** A folder that goes with the test. */
 export function tempFolder(): string {
 	const folder = mkdtempSync(join(tmpdir(), "outbox-test-"));
-	after(() => rmSync(folder, { recursive: true, force: true }));
+	after(() => discard(folder));
 	return folder;
 }
 

@@ -1,9 +1,12 @@
+import { randomBytes } from "node:crypto";
 import { once } from "node:events";
 import { newHttpBatchRpcSession, newWebSocketRpcSession, type RpcStub, RpcTarget } from "capnweb";
 import { WebSocket } from "ws";
 import type { OpType } from "../../src/model/op.ts";
 import type { ShareCapability, ShareRpc, WatchSink } from "../../src/protocol/rpc.ts";
 import type { AppendBatch, Delta, DurableOp, ShareGrant, WatchedOp } from "../../src/protocol/schema.ts";
+import { errorLine, secret } from "../evidence/record.ts";
+import { rejection } from "../evidence/taps.ts";
 
 export const SERVER_KEY = "server-key-of-the-tests-0123456789abcdef";
 
@@ -17,6 +20,7 @@ export interface Client {
 export async function connect(url: string): Promise<Client> {
 	const socket = new WebSocket(`${url.replace(/^http/, "ws")}/rpc`);
 	const closed = once(socket, "close");
+	socket.on("message", (data) => rejection(String(data)));
 	await once(socket, "open");
 	const api = newWebSocketRpcSession<ShareRpc>(socket as unknown as globalThis.WebSocket);
 	return {
@@ -34,15 +38,21 @@ export function post(url: string): RpcStub<ShareRpc> {
 	return newHttpBatchRpcSession<ShareRpc>(`${url}/rpc`);
 }
 
-let made = 0;
-
-/** A create key that nobody else in this process has. */
+/** A create key that nobody else has. */
 export function createKey(): string {
-	return `create-key-${(made++).toString().padStart(32, "0")}`;
+	const key = randomBytes(32).toString("base64url");
+	secret("create key", key);
+	return key;
 }
 
-export function makeShare(api: RpcStub<ShareRpc>, session_id = "ses_1", create_key = createKey()): Promise<ShareGrant> {
-	return Promise.resolve(api.createShare(SERVER_KEY, { session_id, create_key }));
+export async function makeShare(
+	api: RpcStub<ShareRpc>,
+	session_id = "ses_1",
+	create_key = createKey(),
+): Promise<ShareGrant> {
+	const grant = await api.createShare(SERVER_KEY, { session_id, create_key });
+	secret("share secret", grant.secret);
+	return grant;
 }
 
 /** A share, and the capability to append to it. */
@@ -133,6 +143,7 @@ export async function refusal(call: PromiseLike<unknown>): Promise<Record<string
 	try {
 		await call;
 	} catch (error) {
+		errorLine(error);
 		return { ...(error as object) };
 	}
 	throw new Error("The call was not refused.");

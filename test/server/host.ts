@@ -1,8 +1,10 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Logger, silent } from "../../src/model/logger.ts";
 import { type ShareServer, type ShareServerOptions, startShareServer } from "../../src/server/node.ts";
+import { discard } from "../evidence/folder.ts";
+import { recorded, secret } from "../evidence/record.ts";
 import { SERVER_KEY } from "./client.ts";
 import { OTHER_SERVER_KEY } from "./contract/host.ts";
 
@@ -17,13 +19,13 @@ export async function startHost(options: Partial<ShareServerOptions> = {}): Prom
 	const folder = mkdtempSync(join(tmpdir(), "share-server-"));
 	const databasePath = join(folder, "share.db");
 	const serverKeys = [SERVER_KEY, OTHER_SERVER_KEY];
-	const remove = () => rmSync(folder, { recursive: true });
-	const server = await startShareServer({ databasePath, serverKeys, port: 0, logger: silent, ...options }).catch(
-		(error) => {
-			remove();
-			throw error;
-		},
-	);
+	for (const key of serverKeys) secret("server key", key);
+	const remove = () => discard(folder);
+	const logger = recorded(options.logger ?? silent);
+	const server = await startShareServer({ databasePath, serverKeys, port: 0, ...options, logger }).catch((error) => {
+		remove();
+		throw error;
+	});
 	return {
 		...server,
 		databasePath: options.databasePath ?? databasePath,

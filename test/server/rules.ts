@@ -1,5 +1,5 @@
 import { randomBytes } from "node:crypto";
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { LIMITS } from "../../src/protocol/limits.ts";
@@ -7,6 +7,7 @@ import { SHARE_DATABASE } from "../../src/server/node.ts";
 import { ShareRules } from "../../src/server/share.ts";
 import { openDatabase } from "../../src/sqlite/database.ts";
 import type { Sqlite } from "../../src/sqlite/driver.ts";
+import { discard } from "../evidence/folder.ts";
 import { SERVER_KEY } from "./client.ts";
 
 /** The rules alone, on a file of their own, without a wire and with a ledger as small as the test wants. */
@@ -30,7 +31,7 @@ export async function startRules(sizes: { sealedOps: number; ledgerOps: number }
 		sqlite,
 		close() {
 			sqlite.close();
-			rmSync(folder, { recursive: true });
+			discard(folder);
 		},
 	};
 }

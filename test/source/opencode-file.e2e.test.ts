@@ -35,7 +35,7 @@ afterAll(async () => {
 
 describe("a local server", () => {
 	it("rings for what happens, and tells the models and the diff", async () => {
-		const env = { OPENCODE_SERVER_PASSWORD: "a secret" };
+		const env = { OPENCODE_SERVER_PASSWORD: "password of an opencode, 2" };
 		const guarded = await startOpencode({ root: join(folder.path, "c"), model, env });
 		const address = serverAddress(guarded.url, env);
 		const server = new OpencodeServer(address);

@@ -143,9 +143,11 @@ it("a frame that cannot be read rings for any session", () => {
 
 describe("the address of a server", () => {
 	it("takes its credentials from the address, else from OpenCode's environment", () => {
-		const env = { OPENCODE_SERVER_PASSWORD: "p" };
+		const env = { OPENCODE_SERVER_PASSWORD: "password-of-an-opencode-1" };
 		expect(serverAddress("http://u:q@host:1/base/", env).headers.authorization).toBe(`Basic ${btoa("u:q")}`);
-		expect(serverAddress("http://host", env).headers.authorization).toBe(`Basic ${btoa("opencode:p")}`);
+		expect(serverAddress("http://host", env).headers.authorization).toBe(
+			`Basic ${btoa("opencode:password-of-an-opencode-1")}`,
+		);
 		expect(serverAddress("http://host", {}).headers).toEqual({});
 		expect(endpoint(serverAddress("http://u:q@host:1/base/", env), "/a", { b: "c d" }).href).toBe(
 			"http://host:1/base/a?b=c+d",

@@ -4,11 +4,12 @@ import type { AppendBatch } from "../../src/protocol/schema.ts";
 import { capnwebTransport } from "../../src/transport/capnweb.ts";
 import type { Timing } from "../../src/transport/timing.ts";
 import type { Connection, TransportKind } from "../../src/transport/transport.ts";
+import { errorLine, secret } from "../evidence/record.ts";
 import { type FaultProxy, startProxy } from "../fixture/proxy.ts";
 import { type ScriptedServer, startScriptedServer } from "../fixture/scripted-server.ts";
 
 export const KINDS: TransportKind[] = ["websocket", "http-batch"];
-export const SECRET = "x".repeat(43);
+export const SECRET = "a-secret-that-the-scripted-server-is-shown1";
 
 export interface Lab {
 	readonly server: ScriptedServer;
@@ -20,6 +21,7 @@ export interface Lab {
 
 /** A scripted server, a fault proxy before it, and a connection of `kind` through the proxy; gone when the test ends. */
 export async function openLab(kind: TransportKind, timing: Partial<Timing> = {}): Promise<Lab> {
+	secret("share secret", SECRET);
 	const server = await startScriptedServer();
 	const proxy = await startProxy({ targetPort: server.port });
 	onTestFinished(async () => {
@@ -60,6 +62,7 @@ export async function failureOf(promise: Promise<unknown>): Promise<Error> {
 	try {
 		await promise;
 	} catch (error) {
+		errorLine(error);
 		return error as Error;
 	}
 	throw new Error("it did not fail");

@@ -1,4 +1,4 @@
-import { mkdtempSync, rmSync } from "node:fs";
+import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
@@ -7,6 +7,8 @@ import { silent } from "../../src/model/logger.ts";
 import { startShareServer } from "../../src/server/node.ts";
 import { capnwebTransport } from "../../src/transport/capnweb.ts";
 import type { Connection, TransportKind } from "../../src/transport/transport.ts";
+import { discard } from "../evidence/folder.ts";
+import { recorded, secret } from "../evidence/record.ts";
 import { type FaultProxy, startProxy } from "../fixture/proxy.ts";
 import { batchOf, failureOf, goneOf, KINDS } from "./lab.ts";
 
@@ -23,7 +25,7 @@ interface Site {
 async function openSite(kind: TransportKind): Promise<Site> {
 	const folder = mkdtempSync(join(tmpdir(), "outbox-transport-"));
 	const databasePath = join(folder, "share.db");
-	const server = await startShareServer({ databasePath, serverKeys: [SERVER_KEY], port: 0, logger: silent });
+	const server = await startShareServer({ databasePath, serverKeys: [SERVER_KEY], port: 0, logger: recorded(silent) });
 	const proxy = await startProxy({ targetPort: server.port });
 	proxy.faults.refuseUpgrades = kind === "http-batch";
 	const connect = async () => {
@@ -36,7 +38,7 @@ async function openSite(kind: TransportKind): Promise<Site> {
 	onTestFinished(async () => {
 		await proxy.close();
 		await server.close(0);
-		rmSync(folder, { recursive: true });
+		discard(folder);
 	});
 	return { connection: await connect(), proxy, connect, stop: () => server.close(0) };
 }
@@ -46,6 +48,7 @@ describe.each(KINDS)("over %s, the share server", (kind) => {
 	test("makes a share, takes its ops once, and tells its digests", async () => {
 		const { connection } = await openSite(kind);
 		const grant = await connection.createShare(SERVER_KEY, CREATE);
+		secret("share secret", grant.secret);
 		expect(await connection.createShare(SERVER_KEY, CREATE)).toEqual(grant);
 		const share = await connection.redeem(grant.share_id, grant.secret);
 		expect(share.redemption).toMatchObject({ share_id: grant.share_id, cursor: 0, capability_epoch: 1 });
@@ -61,6 +64,7 @@ describe.each(KINDS)("over %s, the share server", (kind) => {
 		expect(await failureOf(connection.createShare("w".repeat(43), CREATE))).toMatchObject({ code: "denied" });
 		expect(await failureOf(connection.redeem("nowhere", "s".repeat(43)))).toMatchObject({ code: "not_found" });
 		const grant = await connection.createShare(SERVER_KEY, CREATE);
+		secret("share secret", grant.secret);
 		expect(await failureOf(connection.redeem(grant.share_id, "s".repeat(43)))).toMatchObject({ code: "denied" });
 		const share = await connection.redeem(grant.share_id, grant.secret);
 		const renewed = await share.revokeCapability({ rotate_secret: false, rotate_slug: false });
@@ -74,6 +78,7 @@ describe.each(KINDS)("over %s, the share server", (kind) => {
 	test("has applied a batch whose reply was lost, and knows it again on the next connection", async () => {
 		const { connection, proxy, connect } = await openSite(kind);
 		const grant = await connection.createShare(SERVER_KEY, CREATE);
+		secret("share secret", grant.secret);
 		const share = await connection.redeem(grant.share_id, grant.secret);
 		const lost = proxy.loseNextReply();
 		await Promise.all([lost, failureOf(share.appendOps(batchOf(["a"])))]);
