@@ -33,7 +33,11 @@ export interface ShareCapability extends RpcTarget {
 	entityDigests(after?: string): Promise<DigestPage>;
 	/** Best effort, never stored. */
 	publishDelta(delta: Delta): Promise<void>;
-	/** Bumps the epoch: every capability out there, this one too, can do nothing from now on. */
+	/**
+	 * Bumps the epoch: every capability out there, this one too, can do nothing from now on. Repeatable, after redeeming
+	 * anew: each call bumps the epoch again, and the same request ends with the same secret. Of two at once the second is
+	 * told stale_epoch, and its secret opens nothing.
+	 */
 	revokeCapability(request: RevokeRequest): Promise<ShareGrant>;
 	/** Deletes the content and leaves a tombstone: redeeming answers revoked from now on. */
 	deleteShare(): Promise<void>;

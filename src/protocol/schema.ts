@@ -9,6 +9,9 @@ const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 /** A bearer secret: 256 random bits as base64url. The floor keeps guessable ones out. */
 const secret = z.string().min(32).max(ID_CHARS_MAX);
 
+/** 256 random bits as base64url, made by the client and used for one rotation only. */
+const NextSecret = secret.regex(/^[A-Za-z0-9_-]{43,}$/);
+
 export const Watermark = z.strictObject({ seq: count, event_id: id });
 
 export const DurableOp = z.strictObject({
@@ -95,7 +98,15 @@ export const DigestPage = z.strictObject({
 });
 export type DigestPage = z.infer<typeof DigestPage>;
 
-export const RevokeRequest = z.strictObject({ rotate_secret: z.boolean(), rotate_slug: z.boolean() });
+/**
+ * The next secret is the client's own choice, made and stored before the call, so that a lost reply loses nothing: of the
+ * two secrets that the client holds then, the server takes exactly one. It takes `next_secret`: it was done. It takes the
+ * old one: ask again, with the same request.
+ */
+export const RevokeRequest = z.discriminatedUnion("rotate_secret", [
+	z.strictObject({ rotate_secret: z.literal(false), rotate_slug: z.boolean() }),
+	z.strictObject({ rotate_secret: z.literal(true), next_secret: NextSecret, rotate_slug: z.boolean() }),
+]);
 export type RevokeRequest = z.infer<typeof RevokeRequest>;
 
 export const Delta = z.strictObject({

@@ -5,7 +5,6 @@ export type RandomBytes = (size: number) => Uint8Array;
 
 /** Bytes of an unguessable id: 144 random bits, 24 characters without padding. */
 const ID_BYTES = 18;
-const SECRET_BYTES = 32;
 
 export function newShareId(random: RandomBytes): string {
 	return `shr_${base64url(random(ID_BYTES))}`;
@@ -14,11 +13,6 @@ export function newShareId(random: RandomBytes): string {
 /** What names a share in its link: 24 characters of [a-zA-Z0-9_-]. */
 export function newSlug(random: RandomBytes): string {
 	return base64url(random(ID_BYTES));
-}
-
-/** What replaces a secret that is rotated away: 256 random bits, base64url. */
-export function newSecret(random: RandomBytes): string {
-	return base64url(random(SECRET_BYTES));
 }
 
 /**

@@ -16,15 +16,7 @@ import type {
 } from "../protocol/schema.ts";
 import { applyBatch, refuseMisshapen } from "./append.ts";
 import { AuditLog } from "./audit.ts";
-import {
-	credentialHash,
-	firstSecret,
-	newSecret,
-	newShareId,
-	newSlug,
-	type RandomBytes,
-	sameHash,
-} from "./credential.ts";
+import { credentialHash, firstSecret, newShareId, newSlug, type RandomBytes, sameHash } from "./credential.ts";
 import { Entities } from "./entity.ts";
 import { Ledger } from "./ledger.ts";
 import { deleted, noScope, notFound, rotated, stale } from "./refusals.ts";
@@ -210,7 +202,7 @@ export class ShareRules {
 	revokeCapability(holder: Holder, request: RevokeRequest): ShareGrant {
 		return this.#decide("revokeCapability", holder, () => {
 			const row = this.#held(holder, "append");
-			const secret = request.rotate_secret ? newSecret(this.#options.random) : holder.secret;
+			const secret = request.rotate_secret ? request.next_secret : holder.secret;
 			assert(secret !== null, "scope append was redeemed with a secret");
 			const next: ShareRow = {
 				...row,

@@ -2,7 +2,7 @@ import type { RpcStub } from "capnweb";
 import { MESSAGE_BYTES_MAX, MESSAGE_DEPTH_MAX } from "../protocol/limits.ts";
 import type { ShareCapability, ShareRpc } from "../protocol/rpc.ts";
 import type { AppendBatch, CreateShareRequest, ShareGrant } from "../protocol/schema.ts";
-import { checkAck, checkDigests, checkGrant, checkRedemption, failureOf } from "./reply.ts";
+import { checkAck, checkDigests, checkGrant, checkRedemption, checkRevocation, failureOf } from "./reply.ts";
 import type { Connection, RedeemedShare, TransportKind } from "./transport.ts";
 
 export type Api = RpcStub<ShareRpc>;
@@ -96,7 +96,7 @@ async function redeem(wire: Wire, shareId: string, secret: string): Promise<Rede
 					"revokeCapability",
 					0,
 					(capability) => capability.revokeCapability(request),
-					(answer) => checkGrant("revokeCapability", answer, shareId),
+					(answer) => checkRevocation(answer, shareId, request),
 				),
 			deleteShare: () =>
 				ask(

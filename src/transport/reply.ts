@@ -2,7 +2,14 @@ import type { z } from "zod";
 import { messageOf } from "../model/errors.ts";
 import { DIGESTS_PER_PAGE, LIMITS, type ShareLimits } from "../protocol/limits.ts";
 import { refusalOf, ShareRefusal } from "../protocol/refusal.ts";
-import { type AppendBatch, DigestPage, OpAck, ShareGrant, ShareRedemption } from "../protocol/schema.ts";
+import {
+	type AppendBatch,
+	DigestPage,
+	OpAck,
+	type RevokeRequest,
+	ShareGrant,
+	ShareRedemption,
+} from "../protocol/schema.ts";
 
 /** Characters of a server's text that are passed on: enough for a sentence, too few to flood a log. */
 const TEXT_CHARS_MAX = 500;
@@ -44,6 +51,14 @@ export function codeOf(thrown: unknown): string | undefined {
 export function checkGrant(method: string, answer: unknown, shareId?: string): ShareGrant {
 	const grant = parse(method, ShareGrant, answer);
 	if (shareId !== undefined && grant.share_id !== shareId) throw malformed(method, "it is of another share");
+	return grant;
+}
+
+/** The grant that a revocation ends with; a secret that was rotated is the one that was asked for. */
+export function checkRevocation(answer: unknown, shareId: string, request: RevokeRequest): ShareGrant {
+	const grant = checkGrant("revokeCapability", answer, shareId);
+	if (request.rotate_secret && grant.secret !== request.next_secret)
+		throw malformed("revokeCapability", "its secret is not the one that was asked for");
 	return grant;
 }
 

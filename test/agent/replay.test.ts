@@ -4,6 +4,7 @@ import { expect, test } from "vitest";
 import { digestOf } from "../../src/model/json.ts";
 import { LIMITS } from "../../src/protocol/limits.ts";
 import { startScriptedServer } from "../fixture/scripted-server.ts";
+import { rotation } from "../server/client.ts";
 import { messageDigests, openLab } from "./lab.ts";
 
 const texts = (count: number, prefix = "text") => Array.from({ length: count }, (_, n) => `${prefix} ${n}`);
@@ -93,7 +94,7 @@ test("a rotated secret parks the session with its ops kept, without a storm, and
 	lab.capture("ses_1", ["mine"]);
 	lab.start();
 	await lab.drained();
-	await (await lab.redeem("ses_1")).revokeCapability({ rotate_secret: true, rotate_slug: false });
+	await (await lab.redeem("ses_1")).revokeCapability(rotation());
 	lab.capture("ses_1", ["kept"]);
 	lab.capture("ses_2", ["healthy"]);
 	await lab.drained();

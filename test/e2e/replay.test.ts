@@ -1,9 +1,10 @@
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
-import type { AppendBatch } from "../../src/protocol/schema.ts";
+import type { AppendBatch, RevokeRequest } from "../../src/protocol/schema.ts";
 import { eventually } from "../fixture/cli.ts";
 import type { Opencode } from "../fixture/opencode.ts";
 import type { FaultProxy } from "../fixture/proxy.ts";
 import { GRANT, redemptionOf, type ScriptedServer, startScriptedServer } from "../fixture/scripted-server.ts";
+import { rotation } from "../server/client.ts";
 import { freePort, Lab, type Machine, rowsOf, type Server } from "./lab.ts";
 
 const lab = new Lab();
@@ -164,7 +165,7 @@ describe("two agents on one outbox", () => {
 
 describe("a stale epoch after a revocation", () => {
 	/** Acts on the share as somebody else who holds its secret. */
-	async function revoke(machine: Machine, id: string, rotate_secret: boolean): Promise<void> {
+	async function revoke(machine: Machine, id: string, request: RevokeRequest): Promise<void> {
 		const [share] = await machine.rows<{ share_id: string; secret: string }>(
 			"SELECT share_id, secret FROM share WHERE session_id = ?",
 			id,
@@ -174,7 +175,7 @@ describe("a stale epoch after a revocation", () => {
 		const transport = capnwebTransport({ url: server.url, clock: systemClock });
 		const connection = await transport.connect(AbortSignal.timeout(10_000));
 		const handle = await connection.redeem(share?.share_id ?? "", share?.secret ?? "");
-		const grant = await handle.revokeCapability({ rotate_secret, rotate_slug: false });
+		const grant = await handle.revokeCapability(request);
 		lab.secret(grant.secret);
 		connection.close();
 	}
@@ -192,7 +193,7 @@ describe("a stale epoch after a revocation", () => {
 		const agent = await machine.run();
 		await machine.share(id);
 		const before = (await machine.session(id))?.epoch ?? 0;
-		await revoke(machine, id, false);
+		await revoke(machine, id, { rotate_secret: false, rotate_slug: false });
 		await opencode.prompt(id, "say: after the revocation");
 		await machine.expectEqual(id);
 		expect((await machine.session(id))?.epoch).toBe(before + 1);
@@ -205,7 +206,7 @@ describe("a stale epoch after a revocation", () => {
 		const agent = await machine.run();
 		const { share_id } = await machine.share(id);
 		await machine.share(other);
-		await revoke(machine, id, true);
+		await revoke(machine, id, rotation());
 		const cursor = (await machine.session(id))?.cursor;
 		await opencode.prompt(id, "say: nobody takes this");
 		await machine.until("the parking", "SELECT 1 FROM session WHERE session_id = ? AND parked_code IS NOT NULL", id);

@@ -4,7 +4,7 @@ import { newHttpBatchRpcSession, newWebSocketRpcSession, type RpcStub, RpcTarget
 import { WebSocket } from "ws";
 import type { OpType } from "../../src/model/op.ts";
 import type { ShareCapability, ShareRpc, WatchSink } from "../../src/protocol/rpc.ts";
-import type { AppendBatch, Delta, DurableOp, ShareGrant, WatchedOp } from "../../src/protocol/schema.ts";
+import type { AppendBatch, Delta, DurableOp, RevokeRequest, ShareGrant, WatchedOp } from "../../src/protocol/schema.ts";
 import { errorLine, secret } from "../evidence/record.ts";
 import { rejection } from "../evidence/taps.ts";
 
@@ -43,6 +43,13 @@ export function createKey(): string {
 	const key = randomBytes(32).toString("base64url");
 	secret("create key", key);
 	return key;
+}
+
+/** A request to rotate the secret, to one that nobody else has. */
+export function rotation(rotate_slug = false): RevokeRequest & { next_secret: string } {
+	const next_secret = randomBytes(32).toString("base64url");
+	secret("share secret", next_secret);
+	return { rotate_secret: true, next_secret, rotate_slug };
 }
 
 export async function makeShare(

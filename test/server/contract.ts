@@ -4,6 +4,7 @@ import { appendContract } from "./contract/append.ts";
 import { entityContract } from "./contract/entity.ts";
 import { grantContract } from "./contract/grant.ts";
 import type { Host } from "./contract/host.ts";
+import { rotationContract } from "./contract/rotation.ts";
 import { watchContract } from "./contract/watch.ts";
 
 /** The rules of a share server (design, section 3), as its clients see them. Every host must pass. */
@@ -26,5 +27,9 @@ export function shareContract(name: string, makeHost: () => Promise<Host>): void
 		);
 		entityContract(() => client);
 		watchContract(() => client);
+		rotationContract(
+			() => client,
+			() => host,
+		);
 	});
 }

@@ -5,7 +5,7 @@ import { afterEach, describe, expect, test } from "vitest";
 import { AUDIT_ROWS_MAX } from "../../src/server/audit.ts";
 import { SHARE_DATABASE } from "../../src/server/node.ts";
 import { openForReading } from "../../src/sqlite/database.ts";
-import { batchOf, connect, createKey, makeShare, openShare, plain, refusal, SERVER_KEY } from "./client.ts";
+import { batchOf, connect, createKey, makeShare, openShare, plain, refusal, rotation, SERVER_KEY } from "./client.ts";
 import { shareContract } from "./contract.ts";
 import { type NodeHost, startHost } from "./host.ts";
 import { startRules } from "./rules.ts";
@@ -24,7 +24,7 @@ describe("the share database", () => {
 		const share = await client.api.redeemShare(grant.share_id, grant.secret);
 		const content = "a sentence that nobody else says";
 		await share.appendOps(batchOf(0, [{ payload: JSON.stringify(content) }]));
-		const rotated = await share.revokeCapability({ rotate_secret: true, rotate_slug: true });
+		const rotated = await share.revokeCapability(rotation(true));
 		expect(bytesOf(host)).toContain(content);
 		for (const clear of [grant.secret, rotated.secret, create_key, SERVER_KEY])
 			expect(bytesOf(host)).not.toContain(clear);

@@ -175,7 +175,9 @@ describe("nonsense", () => {
 			expect(await refusal(share.appendOps(fake))).toMatchObject(refused);
 			expect(await refusal(share.entityDigests(fake))).toMatchObject(refused);
 			expect(await refusal(share.publishDelta(fake))).toMatchObject(refused);
-			expect(await refusal(share.revokeCapability({ rotate_secret: fake, rotate_slug: false }))).toMatchObject(refused);
+			expect(
+				await refusal(share.revokeCapability({ rotate_secret: true, next_secret: fake, rotate_slug: true })),
+			).toMatchObject(refused);
 			expect(await refusal(share.watch(new Viewer(), fake))).toMatchObject(refused);
 		}
 		expect(await refusal(share.watch({} as never, 0))).toMatchObject(refused);

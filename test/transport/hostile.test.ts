@@ -3,6 +3,7 @@ import { describe, expect, test } from "vitest";
 import { LIMITS, MESSAGE_BYTES_MAX } from "../../src/protocol/limits.ts";
 import { ShareRefusal } from "../../src/protocol/refusal.ts";
 import { GRANT, redemptionOf } from "../fixture/scripted-server.ts";
+import { rotation } from "../server/client.ts";
 import { batchOf, failureOf, KINDS, openLab, SECRET } from "./lab.ts";
 
 const rejected = (...ids: string[]) => ids.map((op_id) => ({ op_id, code: "cursor_gap", reason: "" }));
@@ -68,6 +69,15 @@ describe.each(KINDS)("over %s, a server that lies", (kind) => {
 		const revoking = share.revokeCapability({ rotate_secret: false, rotate_slug: false });
 		expect((await failureOf(revoking)).message).toContain("malformed: it is of another share");
 		expect((await failureOf(share.entityDigests("a"))).message).toContain("malformed: its next page");
+	});
+
+	test("is not believed when a rotation ends with another secret than was asked for", async () => {
+		const { connection, server } = await openLab(kind);
+		const share = await connection.redeem("shr_1", SECRET);
+		server.script.revokeCapability = () => ({ ...GRANT, capability_epoch: 2 });
+		const { message } = await failureOf(share.revokeCapability(rotation()));
+		expect(message).toContain("malformed: its secret is not the one that was asked for");
+		expect(message).not.toContain(GRANT.secret);
 	});
 
 	test("cannot pass on more text than a line", async () => {

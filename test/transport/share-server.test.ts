@@ -4,12 +4,14 @@ import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { systemClock } from "../../src/model/clock.ts";
 import { silent } from "../../src/model/logger.ts";
+import { ShareRefusal } from "../../src/protocol/refusal.ts";
 import { startShareServer } from "../../src/server/node.ts";
 import { capnwebTransport } from "../../src/transport/capnweb.ts";
 import type { Connection, TransportKind } from "../../src/transport/transport.ts";
 import { discard } from "../evidence/folder.ts";
 import { recorded, secret } from "../evidence/record.ts";
 import { type FaultProxy, startProxy } from "../fixture/proxy.ts";
+import { rotation } from "../server/client.ts";
 import { batchOf, failureOf, goneOf, KINDS } from "./lab.ts";
 
 const SERVER_KEY = "k".repeat(43);
@@ -85,6 +87,40 @@ describe.each(KINDS)("over %s, the share server", (kind) => {
 		const again = await (await connect()).redeem(grant.share_id, grant.secret);
 		expect(again.redemption).toMatchObject({ cursor: 1, last_op_id: "a" });
 		expect(await again.appendOps(batchOf(["a"]))).toMatchObject({ cursor: 1, duplicates: ["a"] });
+	});
+});
+
+/** A client that keeps the secret that it rotates to before it asks loses nothing with the reply. */
+describe.each(KINDS)("over %s, a rotation of the secret", (kind) => {
+	test("whose reply was lost is known by its secret, and ends with the same one when asked for again", async () => {
+		const { connection, proxy, connect } = await openSite(kind);
+		const grant = await connection.createShare(SERVER_KEY, CREATE);
+		const share = await connection.redeem(grant.share_id, grant.secret);
+		const request = rotation(true);
+		const lost = proxy.loseNextReply();
+		const [, failure] = await Promise.all([lost, failureOf(share.revokeCapability(request))]);
+		expect(failure).not.toBeInstanceOf(ShareRefusal);
+		const next = await connect();
+		expect(await failureOf(next.redeem(grant.share_id, grant.secret))).toMatchObject({ code: "denied" });
+		const again = await next.redeem(grant.share_id, request.next_secret);
+		expect(again.redemption.capability_epoch).toBeGreaterThan(grant.capability_epoch);
+		expect(await again.revokeCapability(request)).toMatchObject({ secret: request.next_secret });
+		await next.redeem(grant.share_id, request.next_secret);
+	});
+
+	test("that never arrived leaves the old secret, with which it is asked for again", async () => {
+		const { connection, proxy, connect } = await openSite(kind);
+		const grant = await connection.createShare(SERVER_KEY, CREATE);
+		const share = await connection.redeem(grant.share_id, grant.secret);
+		const request = rotation();
+		proxy.dropConnections();
+		proxy.faults.refuse = true;
+		await failureOf(share.revokeCapability(request));
+		proxy.faults.refuse = false;
+		const next = await connect();
+		expect(await failureOf(next.redeem(grant.share_id, request.next_secret))).toMatchObject({ code: "denied" });
+		const again = await next.redeem(grant.share_id, grant.secret);
+		expect(await again.revokeCapability(request)).toMatchObject({ secret: request.next_secret });
 	});
 });
 

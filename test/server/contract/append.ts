@@ -1,6 +1,6 @@
 import { describe, expect, test } from "vitest";
 import { LEDGER_OPS, LIMITS } from "../../../src/protocol/limits.ts";
-import { batchOf, type Client, openShare, plain, refusal, Viewer } from "../client.ts";
+import { batchOf, type Client, openShare, plain, refusal, rotation, Viewer } from "../client.ts";
 
 /** What becomes of ops: verdicts, replay, the fence. */
 export function appendContract(client: () => Client): void {
@@ -182,7 +182,7 @@ export function appendContract(client: () => Client): void {
 			expect(await refusal(share.entityDigests())).toEqual(stale);
 			expect(await refusal(share.watch(new Viewer(), 0))).toEqual(stale);
 			expect(await refusal(share.publishDelta({ key: "k", field: "text", delta: "" }))).toEqual(stale);
-			expect(await refusal(share.revokeCapability({ rotate_secret: true, rotate_slug: true }))).toEqual(stale);
+			expect(await refusal(share.revokeCapability(rotation(true)))).toEqual(stale);
 			expect(await refusal(share.deleteShare())).toEqual(stale);
 			expect(await refusal(viewer.redemption())).toEqual(stale);
 			const anew = await client().api.redeemShare(grant.share_id, grant.secret);

@@ -1,5 +1,15 @@
 import { describe, expect, test } from "vitest";
-import { batchOf, type Client, createKey, makeShare, openShare, plain, refusal, SERVER_KEY } from "../client.ts";
+import {
+	batchOf,
+	type Client,
+	createKey,
+	makeShare,
+	openShare,
+	plain,
+	refusal,
+	rotation,
+	SERVER_KEY,
+} from "../client.ts";
 import { type Host, OTHER_SERVER_KEY } from "./host.ts";
 
 /** Who gets in, and who no more. */
@@ -50,7 +60,7 @@ export function grantContract(client: () => Client, host: () => Host): void {
 			const create_key = createKey();
 			const old = await makeShare(client().api, "ses_rotated", create_key);
 			const share = await client().api.redeemShare(old.share_id, old.secret);
-			const grant = await share.revokeCapability({ rotate_secret: true, rotate_slug: true });
+			const grant = await share.revokeCapability(rotation(true));
 			expect(grant.secret).not.toBe(old.secret);
 			expect(await refusal(client().api.redeemShare(old.share_id, old.secret))).toMatchObject({ code: "denied" });
 			expect(await refusal(client().api.viewShare(old.slug))).toMatchObject({ code: "revoked" });
