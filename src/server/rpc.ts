@@ -106,7 +106,7 @@ class Capability extends RpcTarget implements ShareCapability {
 	}
 
 	appendOps(batch: AppendBatch): Promise<OpAck> {
-		return this.#connection.run(() => {
+		return this.#write("appendOps", () => {
 			const ack = this.#context.rules.appendOps(this.#holder, parse(AppendBatch, batch, "batch"));
 			if (ack.applied.length > 0) this.#context.hub.changed(this.#holder.share_id);
 			return ack;
@@ -114,11 +114,13 @@ class Capability extends RpcTarget implements ShareCapability {
 	}
 
 	entityDigests(after?: string): Promise<DigestPage> {
-		return this.#connection.run(() => this.#context.rules.entityDigests(this.#holder, parse(After, after, "after")));
+		return this.#write("entityDigests", () =>
+			this.#context.rules.entityDigests(this.#holder, parse(After, after, "after")),
+		);
 	}
 
 	publishDelta(delta: Delta): Promise<void> {
-		return this.#connection.run(() => {
+		return this.#write("publishDelta", () => {
 			const parsed = parse(Delta, delta, "delta");
 			this.#context.rules.publishDelta(this.#holder);
 			this.#context.hub.delta(this.#holder.share_id, parsed);
@@ -126,7 +128,7 @@ class Capability extends RpcTarget implements ShareCapability {
 	}
 
 	revokeCapability(request: RevokeRequest): Promise<ShareGrant> {
-		return this.#connection.run(() => {
+		return this.#write("revokeCapability", () => {
 			const grant = this.#context.rules.revokeCapability(this.#holder, parse(RevokeRequest, request, "request"));
 			this.#context.hub.ended(this.#holder.share_id);
 			return grant;
@@ -134,9 +136,17 @@ class Capability extends RpcTarget implements ShareCapability {
 	}
 
 	deleteShare(): Promise<void> {
-		return this.#connection.run(() => {
+		return this.#write("deleteShare", () => {
 			this.#context.rules.deleteShare(this.#holder);
 			this.#context.hub.ended(this.#holder.share_id);
+		});
+	}
+
+	/** A call that wants scope "append": who has not even looks in vain for what is wrong with its arguments. */
+	#write<T>(method: string, call: () => T): Promise<T> {
+		return this.#connection.run(() => {
+			this.#context.rules.admitWriter(this.#holder, method);
+			return call();
 		});
 	}
 }

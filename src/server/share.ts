@@ -118,6 +118,11 @@ export class ShareRules {
 		});
 	}
 
+	/** Throws, and records it, unless the holder's scope is "append": asked before its arguments are looked at. */
+	admitWriter(holder: Holder, method: string): void {
+		if (holder.scope !== "append") this.#decide(method, holder, () => this.#held(holder, "append"));
+	}
+
 	redemption(holder: Holder): ShareRedemption {
 		return this.#decide("redemption", holder, () => {
 			const row = this.#held(holder);

@@ -1,9 +1,11 @@
 import { afterAll, beforeAll, describe } from "vitest";
 import { type Client, connect } from "./client.ts";
 import { appendContract } from "./contract/append.ts";
+import { capabilityContract } from "./contract/capability.ts";
 import { entityContract } from "./contract/entity.ts";
 import { grantContract } from "./contract/grant.ts";
 import type { Host } from "./contract/host.ts";
+import { pipelineContract } from "./contract/pipeline.ts";
 import { rotationContract } from "./contract/rotation.ts";
 import { watchContract } from "./contract/watch.ts";
 
@@ -27,9 +29,14 @@ export function shareContract(name: string, makeHost: () => Promise<Host>): void
 		);
 		entityContract(() => client);
 		watchContract(() => client);
+		capabilityContract(
+			() => client,
+			() => host,
+		);
 		rotationContract(
 			() => client,
 			() => host,
 		);
+		pipelineContract(() => host);
 	});
 }

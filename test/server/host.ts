@@ -2,14 +2,17 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Logger, silent } from "../../src/model/logger.ts";
-import { type ShareServer, type ShareServerOptions, startShareServer } from "../../src/server/node.ts";
+import { SHARE_DATABASE, type ShareServer, type ShareServerOptions, startShareServer } from "../../src/server/node.ts";
+import { openForReading } from "../../src/sqlite/database.ts";
 import { discard } from "../evidence/folder.ts";
 import { recorded, secret } from "../evidence/record.ts";
 import { SERVER_KEY } from "./client.ts";
-import { OTHER_SERVER_KEY } from "./contract/host.ts";
+import { type Decision, OTHER_SERVER_KEY } from "./contract/host.ts";
 
 export interface NodeHost extends ShareServer {
 	readonly databasePath: string;
+	/** As it lies in the file. */
+	audit(): Promise<Decision[]>;
 	/** Stops the server, at once unless told a grace in ms, and leaves its file. */
 	stop(graceMs?: number): Promise<void>;
 }
@@ -30,11 +33,22 @@ export async function startHost(options: Partial<ShareServerOptions> = {}): Prom
 		...server,
 		databasePath: options.databasePath ?? databasePath,
 		stop: (graceMs = 0) => server.close(graceMs),
+		audit: () => decisionsIn(options.databasePath ?? databasePath),
 		async close() {
 			await server.close(0);
 			remove();
 		},
 	};
+}
+
+async function decisionsIn(path: string): Promise<Decision[]> {
+	const sqlite = await openForReading(path, SHARE_DATABASE);
+	try {
+		const rows = sqlite.prepare("SELECT event, method, share_id, code FROM audit ORDER BY id").all();
+		return rows.map((row) => Object.values(row) as unknown as Decision);
+	} finally {
+		sqlite.close();
+	}
 }
 
 /** A logger that keeps what it is told. */

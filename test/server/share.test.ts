@@ -3,8 +3,6 @@ import { dirname, join } from "node:path";
 import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { AUDIT_ROWS_MAX } from "../../src/server/audit.ts";
-import { SHARE_DATABASE } from "../../src/server/node.ts";
-import { openForReading } from "../../src/sqlite/database.ts";
 import { batchOf, connect, createKey, makeShare, openShare, plain, refusal, rotation, SERVER_KEY } from "./client.ts";
 import { shareContract } from "./contract.ts";
 import { type NodeHost, startHost } from "./host.ts";
@@ -67,7 +65,7 @@ describe("the share database", () => {
 		await client.close();
 		await host.stop();
 		const id = grant.share_id;
-		expect(await auditOf(host)).toEqual([
+		expect(await host.audit()).toEqual([
 			["granted", "createShare", id, null],
 			["redeemed", "redeemShare", id, null],
 			["redeemed", "viewShare", id, null],
@@ -147,14 +145,4 @@ function bytesOf(host: NodeHost): string {
 	return readdirSync(folder)
 		.map((file) => readFileSync(join(folder, file), "latin1"))
 		.join("\n");
-}
-
-async function auditOf(host: NodeHost): Promise<unknown[]> {
-	const sqlite = await openForReading(host.databasePath, SHARE_DATABASE);
-	try {
-		const rows = sqlite.prepare("SELECT event, method, share_id, code FROM audit ORDER BY id").all();
-		return rows.map((row) => Object.values(row));
-	} finally {
-		sqlite.close();
-	}
 }

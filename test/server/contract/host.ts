@@ -2,7 +2,12 @@
 export interface Host {
 	/** Its origin. It takes SERVER_KEY and OTHER_SERVER_KEY, and has LIMITS as they are. */
 	readonly url: string;
+	/** Every decision so far, oldest first. */
+	audit(): Promise<readonly Decision[]>;
 	close(): Promise<void>;
 }
+
+/** A row of the audit log: event, method, share, code. */
+export type Decision = readonly [event: string, method: string, share_id: string | null, code: string | null];
 
 export const OTHER_SERVER_KEY = "another-server-key-0123456789abcdef";
