@@ -8,6 +8,9 @@ import { report, scan } from "./scan.ts";
 export default function setup(): () => void {
 	const evidence = mkdtempSync(join(tmpdir(), "outbox-evidence-"));
 	process.env[EVIDENCE] = evidence;
+	const remove = () => rmSync(evidence, { recursive: true, force: true });
+	// A run that is interrupted does not get to its teardown.
+	process.once("exit", remove);
 	return () => {
 		try {
 			const startedAt = performance.now();
@@ -16,7 +19,7 @@ export default function setup(): () => void {
 			if (verdict.findings.length > 0) throw new Error(words);
 			console.log(words);
 		} finally {
-			rmSync(evidence, { recursive: true, force: true });
+			remove();
 		}
 	};
 }
