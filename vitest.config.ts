@@ -1,11 +1,11 @@
 import { defineConfig } from "vitest/config";
+import { EVIDENCE_CONFIG } from "./test/evidence/config.ts";
 
 export default defineConfig({
 	test: {
 		include: ["test/**/*.test.ts"],
 		// No secret of a run is in any output of it.
-		globalSetup: ["test/evidence/run.ts"],
-		setupFiles: ["test/evidence/setup.ts"],
+		...EVIDENCE_CONFIG,
 		testTimeout: 20_000,
 		hookTimeout: 60_000,
 		pool: "forks",

@@ -60,7 +60,7 @@ describe("a secret that was told", () => {
 		);
 		expect(found).toContainEqual(expect.stringMatching(/^share secret: share database share\.db(-wal)?, byte \d+$/));
 		for (const secret of [SERVER_KEY, CREATE_KEY, SECRET]) expect(report(verdict)).not.toContain(secret);
-	});
+	}, 60_000);
 
 	test("fails the run of the tests, all of which have passed", async () => {
 		const failing = run(process.execPath, [VITEST, "run", "--config", here("vitest.config.ts")], {
@@ -73,8 +73,9 @@ describe("a secret that was told", () => {
 		expect(code).toBe(1);
 		expect(stdout).toMatch(/1 passed/);
 		expect(stdout + stderr).toMatch(/a server key, as it is, in stdout of node -e .*tells\.ts\), line 2/);
+		expect(stdout + stderr).toMatch(/a server key, URL-encoded, in console of the tests, line 1/);
 		expect(stdout + stderr).not.toContain(SERVER_KEY);
-	}, 30_000);
+	}, 60_000);
 });
 
 describe("the needles", () => {

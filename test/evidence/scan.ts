@@ -43,7 +43,8 @@ export function scan(evidence: string): Verdict {
 		const found = new Map<string, Finding>();
 		for (const finding of findingsIn(path, needles)) {
 			if (output.allows.includes(finding.kind)) continue;
-			found.set(`${finding.kind} ${finding.place}`, { ...finding, label: output.label });
+			const place = `${finding.kind} ${finding.place}`;
+			if (!found.has(place)) found.set(place, { ...finding, label: output.label });
 			if (found.size === FINDINGS_PER_OUTPUT) break;
 		}
 		for (const finding of found.values()) findings.push(finding);
@@ -59,7 +60,7 @@ export function report({ secrets, files, bytes, findings }: Verdict): string {
 	const looked = `Looked for ${kinds.join(", ") || "no secrets"} in ${files} outputs, ${(bytes / 1e6).toFixed(1)} MB`;
 	if (findings.length === 0) return `${looked}: none was told. (Slugs are in links on purpose and are not looked for.)`;
 	const places = findings.map(({ kind, form, label, place }) => `  a ${kind}, ${form}, in ${label}, ${place}`);
-	return `${looked}: ${findings.length} were told.\n${places.join("\n")}`;
+	return `${looked}: told at ${findings.length} places.\n${places.join("\n")}`;
 }
 
 function* records<T>(evidence: string, names: readonly string[], ending: string): Generator<T> {

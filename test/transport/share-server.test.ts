@@ -27,6 +27,8 @@ interface Site {
 async function openSite(kind: TransportKind): Promise<Site> {
 	const folder = mkdtempSync(join(tmpdir(), "outbox-transport-"));
 	const databasePath = join(folder, "share.db");
+	secret("server key", SERVER_KEY);
+	secret("create key", CREATE.create_key);
 	const server = await startShareServer({ databasePath, serverKeys: [SERVER_KEY], port: 0, logger: recorded(silent) });
 	const proxy = await startProxy({ targetPort: server.port });
 	proxy.faults.refuseUpgrades = kind === "http-batch";

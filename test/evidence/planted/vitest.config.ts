@@ -1,11 +1,11 @@
 import { defineConfig } from "vitest/config";
+import { EVIDENCE_CONFIG } from "../config.ts";
 
 /** As the suite's own, for one file that tells a secret. */
 export default defineConfig({
 	test: {
 		include: ["test/evidence/planted/tells.ts"],
-		globalSetup: ["test/evidence/run.ts"],
-		setupFiles: ["test/evidence/setup.ts"],
+		...EVIDENCE_CONFIG,
 		pool: "forks",
 	},
 });
