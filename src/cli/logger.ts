@@ -12,7 +12,7 @@ export interface LoggerOptions {
 
 /** Members that hold secrets, however deep; compared without case, `-` and `_`. */
 const SECRET_NAMES = new Set(
-	"secret createkey serverkey serverkeys authorization cookie setcookie password token apikey credential credentials".split(
+	"secret nextsecret createkey serverkey serverkeys authorization cookie setcookie password token apikey credential credentials".split(
 		" ",
 	),
 );

@@ -9,8 +9,8 @@ const count = z.number().int().nonnegative().max(Number.MAX_SAFE_INTEGER);
 /** A bearer secret: 256 random bits as base64url. The floor keeps guessable ones out. */
 const secret = z.string().min(32).max(ID_CHARS_MAX);
 
-/** 256 random bits as base64url, made by the client and used for one rotation only. */
-const NextSecret = secret.regex(/^[A-Za-z0-9_-]{43,}$/);
+/** 256 random bits as base64url, made by the client and used for one rotation only. Of this form, logs strike it out. */
+const NextSecret = z.string().regex(/^[A-Za-z0-9_-]{43}$/);
 
 export const Watermark = z.strictObject({ seq: count, event_id: id });
 
