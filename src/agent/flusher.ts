@@ -8,9 +8,8 @@ import type { ShareMode } from "./capture.ts";
 import { SESSION_BACKOFF } from "./decide.ts";
 import { Replay, type ReplayOptions } from "./replay.ts";
 import { Signal } from "./signal.ts";
+import { Turns } from "./turns.ts";
 
-/** Sessions flushed at once over one connection. More gains nothing: the server has one writer. */
-const SESSIONS_AT_ONCE = 8;
 /** How long a list of due sessions is worked through before it is looked up again, in ms. */
 const LOOK_MS = 100;
 /** Between attempts to connect: half a second at first, a minute at most, so that a dead server costs next to nothing. */
@@ -40,6 +39,7 @@ export class Flusher {
 	readonly #news = new Signal();
 	/** Sessions being flushed. */
 	readonly #active = new Map<string, Promise<void>>();
+	readonly #turns = new Turns();
 	#connection: Connection | undefined;
 	/** True once a session got through on this connection. */
 	#proven = false;
@@ -95,28 +95,25 @@ export class Flusher {
 		const over = AbortSignal.any([signal, connection.closed]);
 		over.addEventListener("abort", () => this.#news.notify(), { once: true });
 		// Looking costs O(sessions): while many are due, once for all of them.
-		let queue: string[] = [];
-		let nextAt: number | undefined;
+		this.#turns.clear();
+		let nextAt = Number.POSITIVE_INFINITY;
 		let lookedAt = Number.NEGATIVE_INFINITY;
 		try {
 			while (!over.aborted) {
 				const now = clock.now();
 				const isOld = connection.kind === "http-batch" && now - connectedAt > HTTP_AGE_MS_MAX;
 				if (isOld && this.#active.size === 0) return;
-				if (queue.length === 0 || now - lookedAt >= LOOK_MS) {
-					const waiting = this.work().filter((row) => !this.#active.has(row.session_id));
+				if (!this.#turns.isKnown || now - lookedAt >= LOOK_MS) {
+					const work = this.work();
 					const isReady = (row: { next_retry_at: number }) => isDue(row.next_retry_at, now, SESSION_BACKOFF);
-					queue = waiting.filter(isReady).map((row) => row.session_id);
-					nextAt = waiting.find((row) => !isReady(row))?.next_retry_at;
+					this.#turns.due(work.filter(isReady).map((row) => row.session_id));
+					const isLater = (row: (typeof work)[number]) => !isReady(row) && !this.#active.has(row.session_id);
+					nextAt = work.find(isLater)?.next_retry_at ?? Number.POSITIVE_INFINITY;
 					lookedAt = now;
 				}
-				while (this.#active.size < SESSIONS_AT_ONCE) {
-					const sessionId = queue.shift();
-					if (sessionId === undefined) break;
-					if (!this.#active.has(sessionId)) this.#start(replay, sessionId, over);
-				}
-				const isFull = this.#active.size === SESSIONS_AT_ONCE;
-				const dueIn = nextAt === undefined || isFull ? undefined : nextAt - now;
+				for (let next = this.#turns.take(); next !== undefined; next = this.#turns.take())
+					this.#start(replay, next, over);
+				const dueIn = this.#turns.isFull || nextAt === Number.POSITIVE_INFINITY ? undefined : nextAt - now;
 				const oldIn = connection.kind === "http-batch" ? HTTP_AGE_MS_MAX - (now - connectedAt) + 1 : undefined;
 				await this.#news.wait(over, dueIn ?? oldIn, clock);
 			}
@@ -137,10 +134,12 @@ export class Flusher {
 
 	#start(replay: Replay, sessionId: string, signal: AbortSignal): void {
 		const { outbox, clock, log } = this.#options;
+		let isDone = true;
 		const flush = replay
-			.flush(sessionId, signal)
+			.flush(sessionId, signal, () => this.#turns.mustEnd(sessionId))
 			.then((end) => {
-				if (end === "done") this.#proveConnection();
+				isDone = end !== "turn_over";
+				if (end === "done" || end === "turn_over") this.#proveConnection();
 				if (end !== "refused") return;
 				const until = clock.now() + REFUSED_WAIT_MS;
 				const last_error = "the server does not accept this agent's key";
@@ -155,6 +154,7 @@ export class Flusher {
 			})
 			.finally(() => {
 				this.#active.delete(sessionId);
+				this.#turns.end(sessionId, isDone);
 				// A turn of the event loop later, so that whatever goes wrong here never starves timers and signals.
 				setImmediate(() => this.#news.notify());
 			});

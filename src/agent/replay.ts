@@ -8,17 +8,28 @@ import { type Flight, launch } from "./flight.ts";
 import { Redeemer, type RedeemerOptions } from "./redeemer.ts";
 import { verdictOf } from "./verdict.ts";
 
-/** Batches of one session under way at once. Over HTTP the order of arrival is not kept, so there it is one. */
+/**
+ * Batches under way at once on a connection before a session may add a second one of its own: whatever is sent next has
+ * to wait behind them (G5). Over HTTP the order of arrival is not kept, so there it is one.
+ */
 const WINDOW = { websocket: 4, "http-batch": 1 } as const;
-/** Payload bytes of one session under way at once; capnweb has no backpressure of its own. */
+/** The same for their payload bytes; capnweb has no backpressure of its own. */
 const WINDOW_BYTES = 4 * 1024 * 1024;
+/** Batches that a session may send before its turn can be over: a full window. */
+const BATCHES_PER_TURN = 4;
 /**
  * How long a batch is ours, in ms: longer than any call lasts, even of a full window over the slowest link that is served.
  * A crash does not wait for it, since the next owner of the outbox recovers all leases.
  */
 const LEASE_MS = 600_000;
 
-export type FlushEnd = "done" | "failed" | "refused";
+export type FlushEnd = "done" | "turn_over" | "failed" | "refused";
+
+/** What a session has sent since its turn began, and whether it must end once it has had it. */
+interface Turn {
+	batches: number;
+	readonly mustEnd: () => boolean;
+}
 
 export interface ReplayOptions extends RedeemerOptions {
 	/** Whom leases are given to; one per process. */
@@ -40,6 +51,8 @@ export interface ReplayOptions extends RedeemerOptions {
 export class Replay {
 	readonly #options: ReplayOptions;
 	readonly #redeemer: Redeemer;
+	/** Of all sessions; one Replay per connection. */
+	readonly #underWay = { batches: 0, bytes: 0 };
 
 	constructor(options: ReplayOptions) {
 		this.#options = options;
@@ -49,11 +62,14 @@ export class Replay {
 	/**
 	 * Brings a session's pending ops to the server, or notes in the outbox why not and when to try again.
 	 *
-	 * @returns "done", "failed" (it is in the outbox how), or "refused" when the server lets no session in.
+	 * @param mustEnd asked once the session has had its turn: true when there may be others whose turn it is.
+	 * @returns "done", "turn_over" (there may be more), "failed" (it is in the outbox how), or "refused" when the server
+	 * lets no session in.
 	 * @throws OutboxError what the local disk threw; nothing is lost.
 	 */
-	async flush(sessionId: string, signal: AbortSignal): Promise<FlushEnd> {
+	async flush(sessionId: string, signal: AbortSignal, mustEnd = () => false): Promise<FlushEnd> {
 		const { outbox } = this.#options;
+		const turn = { batches: 0, mustEnd };
 		try {
 			// One flush per session at a time: a lease from before is of a flush that failed on its way to the disk.
 			outbox.release(sessionId);
@@ -64,33 +80,34 @@ export class Replay {
 			}
 			if (unconfirmed) this.#redeemer.drop(sessionId);
 			// A seal that a rejection has undone starts this over.
-			while (!signal.aborted) {
+			while (!signal.aborted && !isOver(turn)) {
 				const handle = await this.#redeemer.redeemed(sessionId);
-				if ((await this.#send(sessionId, handle, signal)) === "done") break;
+				if ((await this.#send(sessionId, handle, turn, signal)) === "done") break;
 			}
 			if (unconfirmed && !signal.aborted) outbox.confirm(sessionId);
 			if ((outbox.line(sessionId)?.attempts ?? 0) > 0) outbox.settle(sessionId);
-			return "done";
+			return isOver(turn) ? "turn_over" : "done";
 		} catch (error) {
 			if (!(error instanceof Failure)) throw error;
 			return this.#fail(sessionId, error);
 		}
 	}
 
-	/** Sends until nothing is left ("done"), or until positions have changed and the share must be redeemed anew. */
-	async #send(sessionId: string, handle: RedeemedShare, signal: AbortSignal): Promise<"done" | "redeem"> {
-		const { outbox, connection, clock, log } = this.#options;
+	/** Sends until nothing is left or the turn is over ("done"), or until positions have changed ("redeem"). */
+	async #send(sessionId: string, handle: RedeemedShare, turn: Turn, signal: AbortSignal): Promise<"done" | "redeem"> {
+		const { outbox, clock, log } = this.#options;
 		const flights: Flight[] = [];
 		let leasedAt = clock.now();
 		try {
 			for (;;) {
-				const bytes = () => flights.reduce((sum, flight) => sum + flight.bytes, 0);
 				// Asked to unshare meanwhile: what is under way is the last that goes out.
 				const isWanted = outbox.line(sessionId)?.wanted !== "unshare";
-				while (isWanted && !signal.aborted && flights.length < WINDOW[connection.kind] && bytes() < WINDOW_BYTES) {
+				const goesOn = isWanted && !signal.aborted;
+				while (goesOn && !isOver(turn) && (flights.length === 0 || this.#hasRoom())) {
 					const reserved = this.#next(sessionId, handle);
 					if (reserved === undefined) break;
-					flights.push(launch(reserved, handle));
+					flights.push(this.#launch(reserved, handle));
+					turn.batches++;
 				}
 				const flight = flights.shift();
 				if (flight === undefined) return "done";
@@ -118,6 +135,22 @@ export class Replay {
 		} finally {
 			await Promise.all(flights.map((flight) => flight.answer));
 		}
+	}
+
+	#hasRoom(): boolean {
+		const { batches, bytes } = this.#underWay;
+		return batches < WINDOW[this.#options.connection.kind] && bytes < WINDOW_BYTES;
+	}
+
+	#launch(reserved: ReservedBatch, handle: RedeemedShare): Flight {
+		const flight = launch(reserved, handle);
+		const count = (batches: number) => {
+			this.#underWay.batches += batches;
+			this.#underWay.bytes += batches * flight.bytes;
+		};
+		count(1);
+		void flight.answer.then(() => count(-1));
+		return flight;
 	}
 
 	async #reject(
@@ -178,4 +211,8 @@ export class Replay {
 		if (action === "reconnect" && connection.kind === "http-batch") connection.close();
 		return action === "refused" ? "refused" : "failed";
 	}
+}
+
+function isOver({ batches, mustEnd }: Turn): boolean {
+	return batches >= BATCHES_PER_TURN && mustEnd();
 }

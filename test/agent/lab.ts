@@ -10,6 +10,7 @@ import { digestOf } from "../../src/model/json.ts";
 import type { OpIntent } from "../../src/model/op.ts";
 import type { Capture } from "../../src/outbox/append.ts";
 import { type Outbox, openOutbox } from "../../src/outbox/outbox.ts";
+import type { ShareLimits } from "../../src/protocol/limits.ts";
 import { type ShareServer, startShareServer } from "../../src/server/node.ts";
 import { capnwebTransport } from "../../src/transport/capnweb.ts";
 import type { Timing } from "../../src/transport/timing.ts";
@@ -57,7 +58,7 @@ export interface Lab {
 }
 
 /** Makes a lab that cleans up after the test. */
-export async function openLab(options: { timing?: Partial<Timing>; port?: number } = {}): Promise<Lab> {
+export async function openLab(options: { timing?: Partial<Timing>; limits?: Partial<ShareLimits> } = {}): Promise<Lab> {
 	const dir = mkdtempSync(join(tmpdir(), "outbox-lab-"));
 	const log: LogLine[] = [];
 	const write = (level: string) => (facts: object, message: string) =>
@@ -67,8 +68,9 @@ export async function openLab(options: { timing?: Partial<Timing>; port?: number
 	secret("server key", SERVER_KEY);
 	const truth = new Map<string, EntityState[]>();
 	const seqs = new Map<string, number>();
-	const start = (databasePath = join(dir, "share.db"), port = 0) =>
-		startShareServer({ databasePath, serverKeys: [SERVER_KEY], port, logger, clock: systemClock });
+	const { limits = {} } = options;
+	const start = (databasePath = join(dir, "share.db")) =>
+		startShareServer({ databasePath, serverKeys: [SERVER_KEY], port: 0, logger, clock: systemClock, limits });
 	let server: ShareServer | undefined = await start();
 	const proxy = await startProxy({ targetPort: server.port });
 	let outbox = await openOutbox(join(dir, "outbox.db"));
