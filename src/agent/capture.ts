@@ -1,3 +1,4 @@
+import { setImmediate as turnOfTheLoop } from "node:timers/promises";
 import { monotonicFactory } from "ulid";
 import type { Clock } from "../model/clock.ts";
 import type { Logger } from "../model/logger.ts";
@@ -56,6 +57,8 @@ export class Capture {
 			for await (const read of source.read(this.#outbox.captured(), isWanted, signal)) {
 				// Another process captured this session meanwhile: read again from where it stands now.
 				if (!this.#append(read)) stale = true;
+				// The log of a huge session is read and written without a pause; acks and heartbeats come between (G5).
+				await turnOfTheLoop();
 			}
 		}
 	}

@@ -1,0 +1,37 @@
+import { join } from "node:path";
+import { setImmediate as turnOfTheLoop } from "node:timers/promises";
+import { expect, test } from "vitest";
+import { Capture } from "../../src/agent/capture.ts";
+import { systemClock } from "../../src/model/clock.ts";
+import { openOutbox } from "../../src/outbox/outbox.ts";
+import { handmade } from "../source/opencode-database.ts";
+
+const silent = () => undefined;
+const log = { debug: silent, info: silent, warn: silent, error: silent };
+
+test("while the log of a huge session is captured, others get their turns of the event loop", async () => {
+	const { folder, opencode, reader } = await handmade();
+	const outbox = await openOutbox(join(folder.path, "outbox.db"));
+	try {
+		opencode.sql.transaction(() => {
+			opencode.session("ses_huge");
+			for (let n = 0; n < 4000; n++) opencode.message("ses_huge", `msg_${n}`, "text");
+		});
+		const capture = new Capture({ outbox, mode: "auto", clock: systemClock, log });
+		let done = false;
+		const pending: number[] = [];
+		const passed = capture.pass(reader.source, new AbortController().signal).finally(() => {
+			done = true;
+		});
+		for (; !done; await turnOfTheLoop()) pending.push(outbox.session("ses_huge")?.pending ?? 0);
+		await passed;
+		// A read holds a thousand events; after each, whoever waits is let in.
+		expect(new Set(pending).size).toBeGreaterThanOrEqual(4);
+		expect(outbox.session("ses_huge")?.pending).toBeGreaterThan(4000);
+	} finally {
+		outbox.close();
+		reader.source.close();
+		opencode.sql.close();
+		folder.remove();
+	}
+});
