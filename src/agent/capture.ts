@@ -10,6 +10,9 @@ import { type Change, isPoison, type Poison, type SessionRead, type Source } fro
 import { snapshotDifference } from "./compare.ts";
 import type { Room } from "./room.ts";
 
+/** From here on a read and its append are long, in ms. */
+const LONG_READ_MS = 5;
+
 export type ShareMode = "auto" | "manual";
 
 export interface CaptureOptions {
@@ -54,13 +57,23 @@ export class Capture {
 				const what = wanted.get(sessionId) ?? "auto";
 				return what === "share" || (what === "auto" && (this.#mode === "auto" || shared.has(sessionId)));
 			};
+			let since = this.#clock.now();
 			for await (const read of source.read(this.#outbox.captured(), isWanted, signal)) {
 				// Another process captured this session meanwhile: read again from where it stands now.
 				if (!this.#append(read)) stale = true;
-				// The log of a huge session is read and written without a pause; acks and heartbeats come between (G5).
-				await turnOfTheLoop();
+				await this.#letOthersIn(this.#clock.now() - since, signal);
+				since = this.#clock.now();
 			}
 		}
+	}
+
+	/**
+	 * Between two reads of a huge session others get as much time as the last one took: an op on its way takes several
+	 * turns of the event loop, and one turn between two long reads would make each of them as long (G5).
+	 */
+	async #letOthersIn(tookMs: number, signal: AbortSignal): Promise<void> {
+		if (tookMs < LONG_READ_MS) await turnOfTheLoop();
+		else await this.#clock.sleep(tookMs, signal);
 	}
 
 	/** Captures states that bear no event (diffs, models) of a session that is captured already. */

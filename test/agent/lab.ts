@@ -24,6 +24,8 @@ export const SERVER_KEY = "server-key-of-the-tests-0123456789abcdef";
 const IDENTITY = "identity-of-the-tests-0123456789abcdefghij";
 
 export interface LogLine {
+	/** Of performance.now(). */
+	readonly at: number;
 	readonly level: string;
 	readonly message: string;
 	readonly facts: Record<string, unknown>;
@@ -62,7 +64,7 @@ export async function openLab(options: { timing?: Partial<Timing>; limits?: Part
 	const dir = mkdtempSync(join(tmpdir(), "outbox-lab-"));
 	const log: LogLine[] = [];
 	const write = (level: string) => (facts: object, message: string) =>
-		void log.push({ level, message, facts: facts as Record<string, unknown> });
+		void log.push({ at: performance.now(), level, message, facts: facts as Record<string, unknown> });
 	const [debug, info, warn, error] = [write("debug"), write("info"), write("warn"), write("error")];
 	const logger = recorded({ debug, info, warn, error });
 	secret("server key", SERVER_KEY);

@@ -15,7 +15,7 @@ test("while the log of a huge session is captured, others get their turns of the
 	try {
 		opencode.sql.transaction(() => {
 			opencode.session("ses_huge");
-			for (let n = 0; n < 4000; n++) opencode.message("ses_huge", `msg_${n}`, "text");
+			for (let n = 0; n < 3000; n++) opencode.message("ses_huge", `msg_${n}`, "text");
 		});
 		const capture = new Capture({ outbox, mode: "auto", clock: systemClock, log });
 		let done = false;
@@ -26,8 +26,8 @@ test("while the log of a huge session is captured, others get their turns of the
 		for (; !done; await turnOfTheLoop()) pending.push(outbox.session("ses_huge")?.pending ?? 0);
 		await passed;
 		// A read holds a thousand events; after each, whoever waits is let in.
-		expect(new Set(pending).size).toBeGreaterThanOrEqual(4);
-		expect(outbox.session("ses_huge")?.pending).toBeGreaterThan(4000);
+		expect(new Set(pending).size).toBeGreaterThanOrEqual(3);
+		expect(outbox.session("ses_huge")?.pending).toBeGreaterThan(3000);
 	} finally {
 		outbox.close();
 		reader.source.close();
