@@ -9,7 +9,10 @@ import { percentile, type Run, run } from "./run.ts";
 
 /** `npm run test:isolation` takes the size of the claim and compares with clean runs; CI looks at the order alone. */
 const IS_LONG = process.env.ISOLATION === "long";
-const LONG: Size = { sessions: 1000, rounds: 5, huge: 50_000, arrivalsPerSecond: Number(process.env.RATE ?? 40) };
+/** For machines that are slower or busier: `RATE` arrivals a second, and `SCALE` times as much of everything. */
+const RATE = Number(process.env.RATE ?? 40);
+const SCALE = Number(process.env.SCALE ?? 1);
+const LONG: Size = { sessions: 1000 * SCALE, rounds: 5, huge: 50_000 * SCALE, arrivalsPerSecond: RATE };
 const SHORT: Size = { sessions: 200, rounds: 3, huge: 4000, arrivalsPerSecond: 60 };
 /** So that the huge session of CI has about as many batches as that of the long form. */
 const OPS_PER_BATCH = IS_LONG ? 500 : 25;

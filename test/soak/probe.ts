@@ -3,8 +3,9 @@ import { setFlagsFromString } from "node:v8";
 import { runInNewContext } from "node:vm";
 
 /**
- * Loaded into the agent by `--import`: tells once a minute what is still alive on its heap after a full collection, which
- * its resident set does not tell: how much garbage V8 lets lie is its own choice. One JSON object per line in `HEAP_FILE`.
+ * Loaded into the agent by `--import`: tells once a minute what is still alive on its heap after a full collection. Without
+ * one the resident set tells no leak from garbage, which V8 lets lie by its own rules while there is memory. One JSON object
+ * per line in `HEAP_FILE`.
  */
 const EVERY_MS = 60_000;
 

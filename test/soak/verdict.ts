@@ -45,7 +45,8 @@ export function judge(soaked: Soaked) {
 	const judged = (warm.at(-1)?.at ?? 0) - warmAt >= JUDGED_MS_MIN;
 	const trend = (of: (sample: Sample) => number, from = warm) =>
 		trendOf(from.map((sample) => ({ at: sample.at, value: of(sample) })));
-	const settled = warm.filter(({ serverAgeMs }) => serverAgeMs >= SERVER_SETTLED_MS);
+	// None while it is being restarted.
+	const settled = warm.filter(({ serverAgeMs, serverRss }) => serverAgeMs >= SERVER_SETTLED_MS && serverRss > 0);
 	const trends = {
 		agent_heap: trendOf(soaked.heap.filter(({ at }) => at >= warmAt)),
 		agent_rss: trend((sample) => sample.agentRss),
@@ -72,6 +73,7 @@ export function judge(soaked: Soaked) {
 	expect(soaked.ended === 0, `the agent ends well: ${soaked.ended}`);
 	expect(written.events >= 0.9 * soaked.rate * (writtenForMs / 1000), "the writer keeps its rate");
 	if (judged) {
+		expect(isFlat(trends.agent_heap, TOLERANCE), "what is alive on the agent's heap is flat");
 		expect(isFlat(trends.agent_rss, TOLERANCE), "the agent's memory is flat");
 		expect(isFlat(trends.server_rss, TOLERANCE), "the server's memory is flat");
 		expect(trends.outbox_wal.max <= WAL_MAX && trends.share_wal.max <= WAL_MAX, "the WALs are bounded");
