@@ -11,7 +11,7 @@ const USAGE = `npm run test:soak [-- OPTIONS]
 
 Runs the built agent beside a database that is filled as OpenCode fills it, and a built share server that is restarted all
 the time (SIGTERM and SIGKILL by turns). Prints a line a minute and a JSON summary. Exit code 0 when everything arrived,
-verify is clean, and memory and files stayed flat after the warm-up; 1 otherwise.
+verify is clean, and live memory and files stayed flat after the warm-up; 1 otherwise.
 
   --minutes N   how long events are written (25)
   --rate N      events per second (580: what is left after updates of one entity have collapsed is over 500 ops)
