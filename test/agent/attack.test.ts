@@ -51,7 +51,9 @@ test("an ack that the local disk does not take is made up for, without a spin", 
 	const outbox = lab.outbox as { -readonly [Verb in keyof typeof lab.outbox]: (typeof lab.outbox)[Verb] };
 	const { ack, reserve } = outbox;
 	let [failed, reserves] = [false, 0];
+	const triedAt: number[] = [];
 	outbox.ack = (...args) => {
+		triedAt.push(performance.now());
 		if (failed) return ack(...args);
 		failed = true;
 		throw Object.assign(new Error("database or disk is full"), { code: "SQLITE_FULL" });
@@ -65,6 +67,8 @@ test("an ack that the local disk does not take is made up for, without a spin", 
 	await lab.until(() => failed);
 	await lab.drained();
 	expect(reserves).toBeLessThan(20);
+	const [first = 0, second = 0] = triedAt;
+	expect(second - first).toBeGreaterThan(4000);
 	expect((await lab.redeem("ses_1")).redemption.cursor).toBe(1);
 });
 
@@ -126,16 +130,19 @@ test("share asked for while unshare is under way is not forgotten", async () => 
 	await lab.stop();
 	const first = lab.outbox.share("ses_1")?.share_id;
 	lab.outbox.want("ses_1", "unshare");
-	lab.proxy.faults.latencyMs = 50;
+	const outbox = lab.outbox as { -readonly [Verb in keyof typeof lab.outbox]: (typeof lab.outbox)[Verb] };
+	const { attempt } = outbox;
+	// The attempt is counted just before the share is redeemed to be deleted.
+	outbox.attempt = (sessionId) => {
+		attempt(sessionId);
+		if (lab.outbox.session("ses_1")?.wanted === "unshare") lab.outbox.want("ses_1", "share");
+	};
 	lab.start();
-	await lab.proxy.until((traffic) => traffic.open > 0);
-	lab.outbox.want("ses_1", "share");
-	await lab.until(
-		() =>
-			(lab.outbox.share("ses_1")?.share_id != null && lab.outbox.share("ses_1")?.share_id !== first) ||
-			lab.outbox.session("ses_1")?.wanted === "share",
-	);
+	await lab.until(() => lab.log.some((line) => line.message === "unshared"));
 	expect(lab.outbox.session("ses_1")?.wanted).toBe("share");
+	await lab.drained();
+	expect(lab.outbox.share("ses_1")?.share_id).toMatch(/^shr_/);
+	expect(lab.outbox.share("ses_1")?.share_id).not.toBe(first);
 });
 
 test("a session that is deleted and there again loses the mark, and a second deletion sets it again", async () => {
