@@ -34,9 +34,20 @@ describe("rebase", () => {
 			...{ acked_cursor: 40, sealed_cursor: 40, acked_op_id: "theirs", compare_reason: null, pending: 2 },
 			watermark: watermark(9),
 		});
+		expect(outbox.reserve(S, "another", 1000, 9000)).toBeUndefined();
 		const [batch] = sealAndReserve(outbox);
 		expect(batch?.first_position).toBe(40);
 		expect(opIds(batch ? [batch] : [])).toEqual(["f1", "f2"]);
+	});
+
+	test("goes back with a share that went back", async () => {
+		const { outbox } = await freshOutbox();
+		append(outbox, [M1, M2]);
+		sealAndReserve(outbox);
+		outbox.ack(S, 2, 3000);
+		outbox.rebase(S, rebase({ cursor: 1, last_op_id: "e1", fresh: [message("f1", "m2")] }), 4000);
+		expect(outbox.session(S)).toMatchObject({ acked_cursor: 1, sealed_cursor: 1, acked_op_id: "e1", pending: 1 });
+		expect(sealAndReserve(outbox)[0]).toMatchObject({ first_position: 1, ops: [{ op_id: "f1" }] });
 	});
 
 	test("is safe to repeat", async () => {

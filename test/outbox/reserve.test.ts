@@ -1,5 +1,17 @@
 import { describe, expect, test } from "vitest";
-import { append, freshOutbox, message, opIds, part, reserveAll, rowsOf, S, sealAndReserve, WIDE } from "./fixture.ts";
+import {
+	append,
+	freshOutbox,
+	message,
+	messageRemoved,
+	opIds,
+	part,
+	reserveAll,
+	rowsOf,
+	S,
+	sealAndReserve,
+	WIDE,
+} from "./fixture.ts";
 
 const ONE = { ...WIDE, ops_per_batch: 1 };
 
@@ -143,6 +155,9 @@ describe("retention", () => {
 		append(outbox, [message("e4", "m4")]);
 		expect(outbox.retain(1e15, 0).deleted).toBe(0);
 		expect(outbox.session(S)?.pending).toBe(4);
+		const { outbox: unsealed } = await freshOutbox();
+		append(unsealed, [message("e1", "m1"), messageRemoved("e2", "m1")]);
+		expect(unsealed.retain(1e15, 0).deleted).toBe(0);
 	});
 
 	test("deletes a superseded op at once, an entity's last one after keepMs", async () => {

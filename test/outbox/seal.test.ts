@@ -143,6 +143,20 @@ describe("depends_on", () => {
 		]);
 	});
 
+	test("chains a batch to the one before it, while that is unacknowledged", async () => {
+		const { outbox } = await freshOutbox();
+		append(outbox, [message("e1", "m1"), message("e2", "m2"), message("e3", "m3"), message("e4", "m4")]);
+		const pairs = { ...WIDE, ops_per_batch: 2 };
+		const chained = sealAndReserve(outbox, pairs).map((batch) => batch.ops.map((op) => op.depends_on));
+		expect(chained).toEqual([
+			[null, null],
+			["e2", null],
+		]);
+		outbox.ack(S, 4, 2000);
+		append(outbox, [message("e5", "m5")]);
+		expect(sealAndReserve(outbox, pairs)[0]?.ops.map((op) => op.depends_on)).toEqual([null]);
+	});
+
 	test("names only what was unacknowledged when it was sealed", async () => {
 		const { outbox } = await freshOutbox();
 		append(outbox, [message("e1", "m1"), part("e2", "m1", "p1")]);

@@ -75,6 +75,16 @@ describe("forget", () => {
 		append(outbox, [message("e1", "m1"), message("e2", "m2")]);
 		expect(sealAndReserve(outbox)[0]).toMatchObject({ first_position: 0, ops: [{ op_id: "e1" }, { op_id: "e2" }] });
 	});
+
+	test("heeds a person who has asked to share it again meanwhile", async () => {
+		const { outbox } = await freshOutbox();
+		append(outbox, [message("e1", "m1")]);
+		outbox.ask(S, "http://h", "k".repeat(43), 1000);
+		outbox.want(S, "share");
+		outbox.forget(S);
+		expect(outbox.session(S)).toMatchObject({ wanted: "share", watermark: null, pending: 0 });
+		expect(outbox.work()).toMatchObject([{ session_id: S }]);
+	});
 });
 
 describe("a share that is asked for", () => {

@@ -1,4 +1,5 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
+import { openForTailing } from "../../src/source/file.ts";
 import { ROW_BYTES_MAX } from "../../src/source/intents.ts";
 import type { SessionRead } from "../../src/source/source.ts";
 import { type Folder, handmade, keysOf, type OpencodeDatabase, only, Reader } from "./opencode-database.ts";
@@ -71,6 +72,18 @@ describe("a session with a complete log", () => {
 		for await (const _ of reader.source.read(new Map(), () => true, new AbortController().signal)) break;
 		expect(reader.source.changed()).toBe(true);
 		expect(await reader.read()).toHaveLength(2);
+	});
+
+	it("is read once more when it went on while the read was under way", async () => {
+		for await (const _ of reader.source.read(new Map(), () => true, new AbortController().signal))
+			opencode.message("ses_a", "msg_late");
+		expect(reader.source.changed()).toBe(true);
+	});
+
+	it("cannot be written to on the connection that it is read with", async () => {
+		const connection = await openForTailing(opencode.path);
+		expect(() => connection.exec("DELETE FROM session")).toThrow(/readonly/);
+		connection.close();
 	});
 
 	it("ends a read at once when it is aborted", async () => {

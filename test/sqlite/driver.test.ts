@@ -101,6 +101,17 @@ describe("the driver", () => {
 		expect(other.transaction(() => 1)).toBe(1);
 	});
 
+	test("waits five seconds for another connection's lock, unless it is told otherwise", async () => {
+		for (const [options, timeout] of [
+			[{}, 5000],
+			[{ busyTimeoutMs: 70 }, 70],
+		] as const) {
+			const sqlite = await openSqlite(join(tempFolder(), "a.db"), options);
+			after(() => sqlite.close());
+			expect(sqlite.prepare("PRAGMA busy_timeout").get()).toEqual({ timeout });
+		}
+	});
+
 	test("shows other connections' commits through data_version", async () => {
 		const { sqlite, path } = await table();
 		const other = await open(path);

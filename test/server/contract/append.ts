@@ -102,6 +102,17 @@ export function appendContract(client: () => Client): void {
 			expect(ack.cursor).toBe(2);
 		});
 
+		test("an op behind a rejected one is a cursor_gap, although it would fit the cursor", async () => {
+			const { share } = await openShare(client());
+			await share.appendOps(batchOf(0, [{}, { op_id: "theirs" }]));
+			const ack = await share.appendOps(batchOf(1, plain(2)));
+			expect(ack).toMatchObject({ cursor: 2, applied: [], duplicates: [] });
+			expect(ack.rejected.map(({ op_id, code }) => [op_id, code])).toEqual([
+				["op-1", "cursor_conflict"],
+				["op-2", "cursor_gap"],
+			]);
+		});
+
 		test("a batch whose ops are not numbered or named as its own is refused as a whole", async () => {
 			const { share } = await openShare(client());
 			const batch = batchOf(0, plain(2));
