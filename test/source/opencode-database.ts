@@ -55,28 +55,51 @@ export class OpencodeDatabase {
 	/** Id of the event that was written last. */
 	lastEvent: string | undefined;
 	readonly #prepared = new Map<string, Statement>();
+	readonly #now: () => number;
 	#events = 0;
 
+	/** A new one, made at MADE_AT; its events lie a minute apart. */
 	static async create(path: string): Promise<OpencodeDatabase> {
+		const database = await OpencodeDatabase.#connect(path, () => MADE_AT + (database.#events + 1) * 60_000);
+		database.#make(MADE_AT);
+		return database;
+	}
+
+	/** The one that is there, or a new one: what a starting OpenCode does. Its events tell the present time. */
+	static async open(path: string): Promise<OpencodeDatabase> {
+		const database = await OpencodeDatabase.#connect(path, Date.now);
+		const { sql } = database;
+		// At once, so that a kill leaves it made or not made.
+		sql.transaction(() => {
+			if (!sql.prepare("SELECT 1 FROM sqlite_schema WHERE name = 'migration'").get()) database.#make(Date.now());
+		});
+		return database;
+	}
+
+	static async #connect(path: string, now: () => number): Promise<OpencodeDatabase> {
 		const sql = await openSqlite(path);
 		sql.exec("PRAGMA journal_mode = WAL");
 		sql.exec("PRAGMA foreign_keys = ON");
-		sql.exec(SCHEMA);
-		sql.prepare("INSERT INTO migration VALUES ('first', ?)").run(MADE_AT);
-		return new OpencodeDatabase(sql, path);
+		return new OpencodeDatabase(sql, path, now);
 	}
 
-	private constructor(sql: Sqlite, path: string) {
+	private constructor(sql: Sqlite, path: string, now: () => number) {
 		this.sql = sql;
 		this.path = path;
+		this.#now = now;
 	}
 
-	/** Appends an event to the log alone. @returns its id, which tells a time a minute after the last one's. */
+	#make(at: number): void {
+		this.sql.exec(SCHEMA);
+		this.sql.prepare("INSERT INTO migration VALUES ('first', ?)").run(at);
+	}
+
+	/** Appends an event to the log alone. @returns its id, which tells its time and, within a process, its number. */
 	event(sessionId: string, type: string, data: unknown): string {
-		const at = MADE_AT + ++this.#events * 60_000;
+		const at = this.#now();
 		const id = `evt_${BigInt.asUintN(48, BigInt(at) * 4096n)
 			.toString(16)
-			.padStart(12, "0")}${this.#events}`;
+			.padStart(12, "0")}${++this.#events}`;
 		const text = typeof data === "string" ? data : JSON.stringify(data);
 		this.#statement("INSERT INTO event_sequence VALUES (?, 0, NULL) ON CONFLICT DO UPDATE SET seq = seq + 1").run(
 			sessionId,
