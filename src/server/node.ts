@@ -1,4 +1,5 @@
 import { randomBytes } from "node:crypto";
+import { once } from "node:events";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
@@ -60,6 +61,12 @@ const SOCKETS_MAX = 900;
 const REQUEST_MS = 180_000;
 
 const GRACE_MS = 5000;
+/**
+ * How long a taken port is tried again, in ms: the kernel frees what a killed process had one after the other, so its
+ * heir has the lock while the port is still taken. And how often.
+ */
+const PORT_MS = 1000;
+const PORT_PAUSE_MS = 20;
 
 /**
  * Starts the share server on Node: one SQLite file, one port, capnweb on /rpc over POST and WebSocket alike.
@@ -92,7 +99,7 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 			// A connection that is kept alive would hold up the close that waits for its last answer.
 			response.once("close", () => !server.listening && server.closeIdleConnections());
 		});
-		const port = await listen(server, host, options.port);
+		const port = await listen(server, host, options.port, clock);
 		origin = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
 		const sockets = new Sockets(context);
 		server.on("upgrade", (request, socket, head) => {
@@ -139,19 +146,20 @@ async function lockDatabase(path: string): Promise<Lock> {
 	throw new OutboxError("server_owned", `Another share server${who} has ${path}.`);
 }
 
-async function listen(server: Server, host: string, port: number): Promise<number> {
-	await new Promise<void>((resolve, reject) => {
-		server.once("error", reject);
-		server.listen(port, host, () => {
-			server.off("error", reject);
-			resolve();
-		});
-	}).catch((error: unknown) => {
-		if ((error as { code?: unknown }).code === "EADDRINUSE")
+async function listen(server: Server, host: string, port: number, clock: Clock): Promise<number> {
+	for (let waitedMs = 0; ; waitedMs += PORT_PAUSE_MS) {
+		const listening = once(server.listen(port, host), "listening");
+		const error: unknown = await listening.then(
+			() => undefined,
+			(thrown: unknown) => thrown,
+		);
+		if (error === undefined) return (server.address() as AddressInfo).port;
+		if ((error as { code?: unknown }).code !== "EADDRINUSE")
+			throw new OutboxError("config", `Cannot listen on ${host}:${port} (${messageOf(error)}).`, { cause: error });
+		if (waitedMs >= PORT_MS)
 			throw new OutboxError("port_taken", `Something else listens on ${host}:${port} already.`, { cause: error });
-		throw new OutboxError("config", `Cannot listen on ${host}:${port} (${messageOf(error)}).`, { cause: error });
-	});
-	return (server.address() as AddressInfo).port;
+		await clock.sleep(PORT_PAUSE_MS);
+	}
 }
 
 function refuseUpgrade(socket: Duplex): void {
