@@ -5,12 +5,15 @@ import { systemClock } from "../model/clock.ts";
 import { OutboxError } from "../model/errors.ts";
 import type { Logger } from "../model/logger.ts";
 import { type Outbox, openOutbox } from "../outbox/outbox.ts";
+import { isLocked } from "../sqlite/lock.ts";
 import { agentOptions, openSource, roomOf } from "./compose.ts";
 import { pathsIn } from "./paths.ts";
 import type { Settings } from "./settings.ts";
 
 /** How often a command looks whether a running agent has done what it was asked for, in ms. */
 const LOOK_MS = 50;
+/** How often it looks whether there still is somebody to wait for, in ms. A look is a probe of the lock, below 1 ms. */
+const HEIR_MS = 250;
 
 /** The outbox with somebody who flushes it: the agent that runs, or one for the time of this command. */
 export interface Host {
@@ -41,7 +44,17 @@ export async function withHost<T>(settings: Settings, log: Logger, body: (host: 
 			await agent.stop();
 		}
 	}
-	const outbox = await openOutbox(pathsIn(settings.dataDir).outbox);
+	return withHeir(settings, log, body);
+}
+
+/** Beside whoever has the outbox; takes over when that was killed, or was a command that has ended. */
+async function withHeir<T>(settings: Settings, log: Logger, body: (host: Host) => Promise<T>): Promise<T> {
+	const paths = pathsIn(settings.dataDir);
+	const outbox = await openOutbox(paths.outbox);
+	let heir: Agent | undefined;
+	const takeOver = async () => {
+		if (heir === undefined && !(await isLocked(paths.lock))) heir = await startUnlessOwned(settings, log);
+	};
 	try {
 		// The agent sees the change of its database and goes to work at once, whatever it was waiting for.
 		outbox.hurry();
@@ -52,7 +65,9 @@ export async function withHost<T>(settings: Settings, log: Logger, body: (host: 
 		const capture = new Capture({ outbox, mode, clock: systemClock, log, room: roomOf(outbox, settings, log) });
 		return await body({
 			outbox,
-			beside: true,
+			get beside() {
+				return heir === undefined;
+			},
 			capture: async (signal) => {
 				const source = await openSource(settings, outbox.agent()?.opencode_identity ?? undefined);
 				try {
@@ -61,10 +76,11 @@ export async function withHost<T>(settings: Settings, log: Logger, body: (host: 
 					source.close();
 				}
 			},
-			until: untilOn(outbox),
-			idle: () => !sendable(outbox, mode).some((row) => row.pending),
+			until: untilOn(outbox, takeOver),
+			idle: () => heir?.idle() ?? !sendable(outbox, mode).some((row) => row.pending),
 		});
 	} finally {
+		await heir?.stop();
 		outbox.close();
 	}
 }
@@ -78,14 +94,17 @@ async function startUnlessOwned(settings: Settings, log: Logger): Promise<Agent 
 	}
 }
 
-function untilOn(outbox: Outbox) {
+function untilOn(outbox: Outbox, takeOver?: () => Promise<void>) {
 	return async (claim: () => boolean, signal: AbortSignal): Promise<boolean> => {
-		while (!claim()) {
+		for (let lookedAt = systemClock.now(); !claim(); ) {
 			if (signal.aborted) return false;
 			const agent = outbox.agent();
 			if (agent?.server_state === "refused")
 				throw new OutboxError("denied", `The share server ${agent.server_url ?? ""} does not accept the server key.`);
 			await systemClock.sleep(LOOK_MS, signal);
+			if (takeOver === undefined || systemClock.now() - lookedAt < HEIR_MS) continue;
+			await takeOver();
+			lookedAt = systemClock.now();
 		}
 		return true;
 	};
