@@ -6,6 +6,7 @@ import { systemClock } from "../../src/model/clock.ts";
 import type { SessionRead } from "../../src/source/source.ts";
 import { openSqlite } from "../../src/sqlite/driver.ts";
 import { type Lab, openLab } from "../agent/lab.ts";
+import { rotation } from "../server/client.ts";
 import { ARRIVAL_OPS, arrivals, HUGE, hugeOps, isHealthy, OP_BYTES, type Op, type Size, TROUBLED } from "./load.ts";
 
 /** Events in one read of the database source. */
@@ -108,7 +109,7 @@ function nowhere(): never {
 
 /** One share gets another secret, one is deleted, and one the server does not know any more. */
 async function takeAway(lab: Lab): Promise<void> {
-	await (await lab.redeem(TROUBLED.rotated)).revokeCapability({ rotate_secret: true, rotate_slug: false });
+	await (await lab.redeem(TROUBLED.rotated)).revokeCapability(rotation());
 	await (await lab.redeem(TROUBLED.deleted)).deleteShare();
 	const shareId = lab.outbox.share(TROUBLED.gone)?.share_id ?? "";
 	const sqlite = await openSqlite(join(lab.dir, "share.db"));

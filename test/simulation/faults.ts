@@ -141,7 +141,7 @@ export const FAULTS: readonly Fault[] = [
 	{
 		name: "secret rotated",
 		weight: 0.3,
-		happen: (walk) => walk.administer({ rotate_secret: true, rotate_slug: false }),
+		happen: (walk) => walk.administer({ rotate_secret: true, next_secret: "n".repeat(43), rotate_slug: false }),
 	},
 	{ name: "share deleted", weight: 0.3, happen: (walk) => walk.administer("delete") },
 	{ name: "agent crashed", weight: 5, happen: onMachine((machine) => machine.crash()) },
