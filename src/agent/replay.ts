@@ -22,7 +22,7 @@ const BATCHES_PER_TURN = 4;
  * How long a batch is ours, in ms: longer than any call lasts, even of a full window over the slowest link that is served.
  * A crash does not wait for it, since the next owner of the outbox recovers all leases.
  */
-const LEASE_MS = 600_000;
+const LEASE_MS = 1_800_000;
 
 export type FlushEnd = "done" | "turn_over" | "failed" | "refused";
 

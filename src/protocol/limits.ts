@@ -29,6 +29,21 @@ export const MESSAGE_BYTES_MAX = 2 * LIMITS.op_bytes + 2 * MIB;
 /** Nesting of a message on the wire; payloads are text and do not count. */
 export const MESSAGE_DEPTH_MAX = 32;
 
+/**
+ * Values in one message on the wire, counted by commas and brackets outside of texts. A full batch has some 6,000, a POST
+ * of 1,000 calls 10,000; parsing as many as these takes a few ms, parsing 18 MiB of `[[],[],...` took seconds.
+ */
+export const MESSAGE_VALUES_MAX = 65_536;
+
+/**
+ * The slowest link that is served: 8 KiB/s, an old phone's. What is under way may take as long as that on top of a
+ * deadline, so that a large op gets through instead of being cut off for ever; what comes slower is let go of.
+ */
+export const SLOWEST_LINK_BYTES_PER_MS = 8;
+
+/** Bytes that an op takes on the wire besides its payload: ids, position, key. */
+export const OP_ENVELOPE_BYTES = 300;
+
 /** Characters of an id on the wire (op, batch, session, share, create key). */
 export const ID_CHARS_MAX = 200;
 
@@ -37,6 +52,7 @@ export const KEY_CHARS_MAX = 500;
 
 /** Digests in one page of `entityDigests`: about 100 KB on the wire. */
 export const DIGESTS_PER_PAGE = 1000;
+export const DIGEST_PAGE_BYTES = 150 * KIB;
 
 /** Ops in one delivery to a watcher. */
 export const WATCH_OPS_PER_DELIVERY = 200;

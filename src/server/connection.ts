@@ -14,14 +14,20 @@ const RETRY_AFTER_MS = 1000;
 /** What one client's connection may use, and uses. */
 export class Connection {
 	readonly #redactor: Redactor;
+	readonly #onKnown: () => void;
 	readonly #watchers = new Set<Watcher>();
 	readonly #callsMax: number;
 	readonly #watchersMax: number;
 	#calls = 0;
 
-	/** A POST ends with its answer, so nobody can watch on it. */
-	constructor(kind: "post" | "socket", redactor: Redactor) {
+	/**
+	 * A POST ends with its answer, so nobody can watch on it.
+	 *
+	 * @param onKnown called when the client has shown a key or a secret.
+	 */
+	constructor(kind: "post" | "socket", redactor: Redactor, onKnown: () => void) {
 		this.#redactor = redactor;
+		this.#onKnown = onKnown;
 		this.#callsMax = kind === "post" ? CALLS_PER_POST : Number.POSITIVE_INFINITY;
 		this.#watchersMax = kind === "post" ? 0 : WATCHERS_PER_SOCKET;
 	}
@@ -34,6 +40,11 @@ export class Connection {
 		} catch (error) {
 			throw this.#redactor.ours(error);
 		}
+	}
+
+	/** The client has shown a key or a secret. */
+	known(): void {
+		this.#onKnown();
 	}
 
 	/** Codes invalid_request, busy. */

@@ -1,13 +1,15 @@
-import { newHttpBatchRpcResponse } from "capnweb";
+import { RpcSession } from "capnweb";
 import { type Context, Hono } from "hono";
 import type { Logger } from "../model/logger.ts";
 import { keys } from "../model/op.ts";
 import { MESSAGE_BYTES_MAX, MESSAGE_DEPTH_MAX } from "../protocol/limits.ts";
 import { refusalOf } from "../protocol/refusal.ts";
 import { Slug } from "../protocol/schema.ts";
+import { Bodies } from "./bodies.ts";
 import { Connection } from "./connection.ts";
 import { exportStream } from "./export.ts";
 import { PAGE_CSP, sharePage } from "./page.ts";
+import { PostTransport } from "./post.ts";
 import type { Redactor } from "./redact.ts";
 import { Api, type RpcContext } from "./rpc.ts";
 import type { Holder } from "./share.ts";
@@ -18,6 +20,8 @@ export interface HttpContext extends RpcContext {
 	readonly version: string;
 	/** The public link of a slug. */
 	readonly url: (slug: string) => string;
+	/** Called when the client of a request has shown a key or a secret; with what the host gave the request along. */
+	readonly onKnown: (env: unknown) => void;
 }
 
 /** What a session of capnweb may be sent. */
@@ -25,9 +29,6 @@ export const RPC_LIMITS = { maxMessageSize: MESSAGE_BYTES_MAX, maxDepth: MESSAGE
 
 /** How long the calls of one POST may take, in ms: a client can make one wait for a promise that it never keeps. */
 const POST_MS = 60_000;
-
-/** POSTs at once. Each may hold its body, up to MESSAGE_BYTES_MAX, and a copy of it. */
-const POSTS_AT_ONCE = 32;
 
 const HEADERS = {
 	"x-content-type-options": "nosniff",
@@ -40,7 +41,7 @@ const HEADERS = {
 /** Everything that is asked over plain HTTP; no host's own API, so that every host can serve it. */
 export function httpApp(context: HttpContext): Hono {
 	const app = new Hono();
-	let posts = 0;
+	const bodies = new Bodies(context.clock);
 
 	app.use(async (c, next) => {
 		await next();
@@ -68,13 +69,12 @@ export function httpApp(context: HttpContext): Hono {
 		),
 	);
 	app.post("/rpc", async (c) => {
-		if (posts >= POSTS_AT_ONCE) return c.json({ error: "busy" }, 503, { "retry-after": "1" });
-		posts++;
-		try {
-			return await answerBatch(c, context);
-		} finally {
-			posts--;
-		}
+		const answer = await bodies.read(c.req.raw, (body) => answerBatch(c, context, body));
+		if (typeof answer !== "string") return answer;
+		c.header("connection", "close");
+		if (answer === "too_large") return c.json({ error: answer }, 413);
+		if (answer === "too_slow") return c.json({ error: answer }, 408);
+		return c.json({ error: answer }, 503, { "retry-after": "1" });
 	});
 
 	for (const path of ["/", "/health", "/share/:slug", "/api/share/:slug/data"])
@@ -83,39 +83,29 @@ export function httpApp(context: HttpContext): Hono {
 	return app;
 }
 
-/** The capnweb batch of one POST. What is refused here was not looked at: nothing of it was applied. */
-async function answerBatch(c: Context, context: HttpContext): Promise<Response> {
-	const body = await readBody(c.req.raw);
-	if (!body) return c.json({ error: "too_large" }, 413, { connection: "close" });
-	const request = new Request("http://share/rpc", { method: "POST", body });
+/** The capnweb batch of one POST. */
+async function answerBatch(c: Context, context: HttpContext, body: string): Promise<Response> {
+	const { redactor, clock, logger } = context;
 	const answered = new AbortController();
-	const late = context.clock.sleep(POST_MS, answered.signal).then(() => c.json({ error: "timeout" }, 503));
-	const reply = newHttpBatchRpcResponse(request, new Api(context, new Connection("post", context.redactor)), {
-		onSendError: context.redactor.sent,
-		limits: RPC_LIMITS,
-	});
+	const late = clock.sleep(POST_MS, answered.signal).then(() => c.json({ error: "timeout" }, 503));
 	try {
-		return await Promise.race([reply, late]);
+		return await Promise.race([run(), late]);
 	} catch (error) {
-		// capnweb gives up on a batch that breaks its protocol: text that is no JSON, too deep, too long.
-		context.logger.debug({ err: error }, "A POST was no batch of calls.");
+		// It breaks the protocol: text that is no message of ours, too deep, too long. Nothing behind that was looked at.
+		logger.debug({ err: error }, "A POST was no batch of calls.");
 		return c.json({ error: "malformed" }, 400);
 	} finally {
 		answered.abort();
 	}
-}
 
-/** The body, or undefined as soon as it is known to exceed MESSAGE_BYTES_MAX. */
-async function readBody(request: Request): Promise<Blob | undefined> {
-	if (Number(request.headers.get("content-length")) > MESSAGE_BYTES_MAX) return undefined;
-	const chunks: Uint8Array<ArrayBuffer>[] = [];
-	let bytes = 0;
-	for await (const chunk of request.body ?? []) {
-		bytes += chunk.byteLength;
-		if (bytes > MESSAGE_BYTES_MAX) return undefined;
-		chunks.push(chunk);
+	async function run(): Promise<Response> {
+		const transport = new PostTransport(body);
+		const api = new Api(context, new Connection("post", redactor, () => context.onKnown(c.env)));
+		const session = new RpcSession(transport, api, { onSendError: redactor.sent, limits: RPC_LIMITS });
+		await transport.allReceived;
+		await session.drain();
+		return c.body(transport.answer());
 	}
-	return new Blob(chunks);
 }
 
 /** Answers with a share that whoever has the link may view: 404 when there is none, 410 when it is gone. */

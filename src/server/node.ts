@@ -3,16 +3,17 @@ import { once } from "node:events";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
-import { createAdaptorServer } from "@hono/node-server";
+import { createAdaptorServer, type HttpBindings } from "@hono/node-server";
 import { type Clock, systemClock } from "../model/clock.ts";
 import { messageOf, OutboxError } from "../model/errors.ts";
 import type { Logger } from "../model/logger.ts";
 import { version } from "../model/version.ts";
-import { LIMITS, type ShareLimits } from "../protocol/limits.ts";
+import { LIMITS, MESSAGE_BYTES_MAX, type ShareLimits, SLOWEST_LINK_BYTES_PER_MS } from "../protocol/limits.ts";
 import { type DatabaseKind, openDatabase } from "../sqlite/database.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { acquireLock, type Lock } from "../sqlite/lock.ts";
 import type { RandomBytes } from "./credential.ts";
+import { Doors } from "./doors.ts";
 import { httpApp } from "./http.ts";
 import { Hub } from "./hub.ts";
 import { Redactor } from "./redact.ts";
@@ -54,11 +55,12 @@ export interface ShareServer {
 	close(graceMs?: number): Promise<void>;
 }
 
-/** Sockets at once, of all kinds. A process may open 1024 files by default, and SQLite wants some of them. */
-const SOCKETS_MAX = 900;
-
-/** A request must have arrived whole within this, in ms: the largest body at 1 Mbit/s. */
-const REQUEST_MS = 180_000;
+/** A request must have arrived whole within this, in ms: the largest body over the slowest link. Its pace is watched. */
+const REQUEST_MS = MESSAGE_BYTES_MAX / SLOWEST_LINK_BYTES_PER_MS + 60_000;
+/** A connection must have said what it wants within this, in ms, and every time anew. */
+const HEAD_MS = 15_000;
+/** Between two looks for connections that are too slow, in ms. */
+const SLOW_LOOK_MS = 5000;
 
 const GRACE_MS = 5000;
 /**
@@ -87,14 +89,21 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 		const limits = { ...LIMITS, ...options.limits };
 		const rules = new ShareRules(database.orm, { clock, random, serverKeys: options.serverKeys, url, limits });
 		const hub = new Hub();
-		const context = { rules, hub, clock, redactor: new Redactor(logger, random), logger, version: version(), url };
+		const doors = new Doors();
+		const onKnown = (env: unknown) => doors.known((env as HttpBindings).incoming.socket);
+		const redactor = new Redactor(logger, random);
+		const context = { rules, hub, clock, redactor, logger, version: version(), url, onKnown };
 		const server = createAdaptorServer({
 			fetch: httpApp(context).fetch,
 			// The process is shared with an agent, whose own fetch must stay Node's.
 			overrideGlobalObjects: false,
-			serverOptions: { requestTimeout: REQUEST_MS },
+			serverOptions: {
+				requestTimeout: REQUEST_MS,
+				headersTimeout: HEAD_MS,
+				connectionsCheckingInterval: SLOW_LOOK_MS,
+			},
 		}) as Server;
-		server.maxConnections = SOCKETS_MAX;
+		server.on("connection", (socket) => doors.enter(socket));
 		server.on("request", (_, response) => {
 			// A connection that is kept alive would hold up the close that waits for its last answer.
 			response.once("close", () => !server.listening && server.closeIdleConnections());

@@ -2,6 +2,7 @@ import { Buffer } from "node:buffer";
 import type { OpType } from "../model/op.ts";
 import type { Rejection } from "../protocol/codes.ts";
 import type { ShareLimits } from "../protocol/limits.ts";
+import { depthOf } from "../protocol/nesting.ts";
 import type { DurableOp } from "../protocol/schema.ts";
 
 const MESSAGE_KEY = /^message\/[^/]+$/;
@@ -44,34 +45,4 @@ function isJson(text: string): boolean {
 	} catch {
 		return false;
 	}
-}
-
-/** The deepest nesting in JSON text, found without recursion and before anything is parsed. */
-function depthOf(text: string): number {
-	let depth = 0;
-	let deepest = 0;
-	for (let index = 0; index < text.length; index++) {
-		const code = text.charCodeAt(index);
-		if (code === QUOTE) index = endOfString(text, index);
-		else if (code === OPEN_BRACKET || code === OPEN_BRACE) deepest = Math.max(deepest, ++depth);
-		else if (code === CLOSE_BRACKET || code === CLOSE_BRACE) depth--;
-	}
-	return deepest;
-}
-
-const QUOTE = 0x22;
-const BACKSLASH = 0x5c;
-const OPEN_BRACKET = 0x5b;
-const CLOSE_BRACKET = 0x5d;
-const OPEN_BRACE = 0x7b;
-const CLOSE_BRACE = 0x7d;
-
-/** Index of the quote that closes the string opened at `start`, or the text's length when none does. */
-function endOfString(text: string, start: number): number {
-	for (let index = start + 1; index < text.length; index++) {
-		const code = text.charCodeAt(index);
-		if (code === BACKSLASH) index++;
-		else if (code === QUOTE) return index;
-	}
-	return text.length;
 }

@@ -3,6 +3,9 @@ import type { Logger } from "../model/logger.ts";
 import { ShareRefusal } from "../protocol/refusal.ts";
 import type { RandomBytes } from "./credential.ts";
 
+/** Characters of a client's message that the log keeps. */
+const REASON_CHARS_MAX = 300;
+
 /**
  * What a client may see of an error: a refusal's own words, or a reference under which the log has the rest. Never a
  * stack, a cause, or anything else that an error carries.
@@ -32,7 +35,11 @@ export class Redactor {
 	readonly sent = (error: Error): Error => {
 		if (this.#redacted.has(error)) return error;
 		const reference = this.#reference();
-		this.#logger.info({ reference, reason: messageOf(error) }, "A client's message could not be answered.");
+		// capnweb quotes what it was sent, at any length.
+		this.#logger.info(
+			{ reference, reason: messageOf(error).slice(0, REASON_CHARS_MAX) },
+			"A client's message could not be answered.",
+		);
 		return this.#bare(`internal error, reference ${reference}`, {});
 	};
 

@@ -48,18 +48,20 @@ export class Api extends RpcTarget implements ShareRpc {
 	}
 
 	createShare(serverKey: string, request: CreateShareRequest): Promise<ShareGrant> {
-		return this.#connection.run(() =>
-			this.#context.rules.createShare(
-				parse(ServerKey, serverKey, "server_key"),
-				parse(CreateShareRequest, request, "request"),
-			),
-		);
+		return this.#connection.run(() => {
+			const key = parse(ServerKey, serverKey, "server_key");
+			const grant = this.#context.rules.createShare(key, parse(CreateShareRequest, request, "request"));
+			this.#connection.known();
+			return grant;
+		});
 	}
 
 	redeemShare(shareId: string, secret: string): Promise<ShareCapability> {
 		return this.#connection.run(() => {
 			const id = parse(ShareId, shareId, "share_id");
-			return this.#capability(this.#context.rules.redeemShare(id, parse(Secret, secret, "secret")));
+			const holder = this.#context.rules.redeemShare(id, parse(Secret, secret, "secret"));
+			this.#connection.known();
+			return this.#capability(holder);
 		});
 	}
 

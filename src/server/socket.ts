@@ -1,13 +1,18 @@
 import type { IncomingMessage } from "node:http";
+import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { RpcSession, WebSocketTransport } from "capnweb";
 import { type WebSocket, WebSocketServer } from "ws";
 import { MESSAGE_BYTES_MAX } from "../protocol/limits.ts";
+import { guarded } from "../protocol/message.ts";
 import { Connection } from "./connection.ts";
 import { type HttpContext, RPC_LIMITS } from "./http.ts";
 import { Api } from "./rpc.ts";
 
-/** A peer that answered no ping for this long, in ms, is gone; a half-open socket never tells by itself. */
+/**
+ * A peer from which nothing came for this long, in ms, is gone; a half-open socket never tells by itself. Any byte counts,
+ * not only a pong: that waits in line behind the large batch that a slow link is still bringing.
+ */
 const HEARTBEAT_MS = 30_000;
 
 /** Messages between two looks at what a session holds: the look costs as much as it finds. */
@@ -33,7 +38,8 @@ export class Sockets {
 		// One event per turn of the loop: a client that sends a flood shares the server with the others (G5).
 		allowSynchronousEvents: false,
 	});
-	readonly #answering = new WeakSet<WebSocket>();
+	/** What had come from each peer, in bytes, when it was last looked at. */
+	readonly #heard = new WeakMap<WebSocket, { readonly socket: Socket; bytes: number }>();
 	readonly #stop = new AbortController();
 
 	constructor(context: HttpContext) {
@@ -42,7 +48,7 @@ export class Sockets {
 	}
 
 	upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-		this.#server.handleUpgrade(request, socket, head, (peer) => this.#serve(peer));
+		this.#server.handleUpgrade(request, socket, head, (peer) => this.#serve(peer, socket as Socket));
 	}
 
 	/** Asks every peer to go; `terminate` makes those go that did not. */
@@ -55,18 +61,18 @@ export class Sockets {
 		for (const peer of this.#server.clients) peer.terminate();
 	}
 
-	#serve(peer: WebSocket): void {
-		const { redactor } = this.#context;
+	#serve(peer: WebSocket, socket: Socket): void {
+		const { redactor, onKnown } = this.#context;
 		// ws has the parts of the DOM's WebSocket that capnweb uses, but not its type.
-		const transport = new WebSocketTransport(peer as unknown as globalThis.WebSocket);
-		const session = new RpcSession(transport, new Api(this.#context, new Connection("socket", redactor)), {
+		const transport = guarded(new WebSocketTransport(peer as unknown as globalThis.WebSocket), "client");
+		const connection = new Connection("socket", redactor, () => onKnown({ incoming: { socket } }));
+		const session = new RpcSession(transport, new Api(this.#context, connection), {
 			// capnweb prepares a last word for a peer that has left, too; nobody gets it.
 			onSendError: (error) => (peer.readyState === peer.OPEN ? redactor.sent(error) : error),
 			limits: RPC_LIMITS,
 		});
 		let messages = 0;
-		this.#answering.add(peer);
-		peer.on("pong", () => this.#answering.add(peer));
+		this.#heard.set(peer, { socket, bytes: -1 });
 		peer.on("message", () => {
 			if (++messages % MESSAGES_PER_LOOK !== 0) return;
 			const { imports, exports } = session.getStats();
@@ -80,9 +86,16 @@ export class Sockets {
 		while (!signal.aborted) {
 			await this.#context.clock.sleep(HEARTBEAT_MS, signal);
 			for (const peer of this.#server.clients) {
-				if (!this.#answering.delete(peer) || peer.bufferedAmount > UNREAD_BYTES_MAX) peer.terminate();
+				if (!this.#isAlive(peer) || peer.bufferedAmount > UNREAD_BYTES_MAX) peer.terminate();
 				else peer.ping();
 			}
 		}
+	}
+
+	#isAlive(peer: WebSocket): boolean {
+		const heard = this.#heard.get(peer);
+		if (heard === undefined || heard.socket.bytesRead === heard.bytes) return false;
+		heard.bytes = heard.socket.bytesRead;
+		return true;
 	}
 }

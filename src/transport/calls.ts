@@ -1,5 +1,5 @@
 import type { Clock } from "../model/clock.ts";
-import { TRANSFER_BYTES_PER_MS } from "./timing.ts";
+import { SLOWEST_LINK_BYTES_PER_MS } from "../protocol/limits.ts";
 
 /** The calls under way on one connection: each ends with its answer, at its deadline, or with the connection. */
 export class Calls {
@@ -26,13 +26,13 @@ export class Calls {
 
 	/** How long what is under way may take on the slowest link, in ms. */
 	get transferMs(): number {
-		return this.#bytesUnderWay / TRANSFER_BYTES_PER_MS;
+		return this.#bytesUnderWay / SLOWEST_LINK_BYTES_PER_MS;
 	}
 
 	/**
 	 * Runs one call to its end.
 	 *
-	 * @param bytes roughly what it sends; the deadline is longer by what these, and those sent before, may take.
+	 * @param bytes roughly what it sends and is answered; the deadline is longer by what these, and those sent before, may take.
 	 * @param start makes the call; its signal is aborted as soon as nobody waits for the answer any more.
 	 * @param onDeadline told when the deadline has passed, with what is to be said of it elsewhere.
 	 */

@@ -1,5 +1,5 @@
 import type { RpcStub } from "capnweb";
-import { MESSAGE_BYTES_MAX, MESSAGE_DEPTH_MAX } from "../protocol/limits.ts";
+import { DIGEST_PAGE_BYTES, MESSAGE_BYTES_MAX, MESSAGE_DEPTH_MAX, OP_ENVELOPE_BYTES } from "../protocol/limits.ts";
 import type { ShareCapability, ShareRpc } from "../protocol/rpc.ts";
 import type { AppendBatch, CreateShareRequest, ShareGrant } from "../protocol/schema.ts";
 import { checkAck, checkDigests, checkGrant, checkRedemption, checkRevocation, failureOf } from "./reply.ts";
@@ -17,7 +17,7 @@ export interface Wire {
 	/**
 	 * Makes one call and returns its raw answer.
 	 *
-	 * @param bytes roughly what it sends.
+	 * @param bytes roughly what it sends and is answered.
 	 */
 	call(method: string, bytes: number, make: (api: Api) => PromiseLike<unknown>): Promise<unknown>;
 	/** Redeems a share without waiting for it. */
@@ -86,7 +86,7 @@ async function redeem(wire: Wire, shareId: string, secret: string): Promise<Rede
 			entityDigests: (after) =>
 				ask(
 					"entityDigests",
-					0,
+					DIGEST_PAGE_BYTES,
 					// An argument that is undefined would arrive as one.
 					(capability) => (after === undefined ? capability.entityDigests() : capability.entityDigests(after)),
 					(answer) => checkDigests(answer, after),
@@ -135,5 +135,5 @@ function isDisposable(answer: unknown): answer is Disposable {
 }
 
 function bytesOf(batch: AppendBatch): number {
-	return batch.ops.reduce((sum, op) => sum + op.payload.length, 0);
+	return batch.ops.reduce((sum, op) => sum + OP_ENVELOPE_BYTES + Buffer.byteLength(op.payload), 0);
 }

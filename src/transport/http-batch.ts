@@ -1,6 +1,7 @@
 import { RpcSession, type RpcTransport } from "capnweb";
 import type { Clock } from "../model/clock.ts";
 import { MESSAGE_BYTES_MAX } from "../protocol/limits.ts";
+import { refuseFlawed } from "../protocol/message.ts";
 import type { ShareRpc } from "../protocol/rpc.ts";
 import { Calls } from "./calls.ts";
 import { type Api, type HeldShare, SESSION_LIMITS, type Wire } from "./connection.ts";
@@ -100,7 +101,10 @@ class Batch implements RpcTransport {
 	async receive(): Promise<string> {
 		const messages = await this.#received;
 		const message = messages.shift();
-		if (message) return message;
+		if (message) {
+			refuseFlawed(message, "server");
+			return message;
+		}
 		// The end breaks the session; whoever waits for the last message is to have it first.
 		await nextTurn();
 		throw new Error("the server's answer ended early");

@@ -1,7 +1,7 @@
 /** How long the transport waits for what. All in ms. */
 export const TIMING = {
 	/**
-	 * One call, from sending to its answer, on top of the time its bytes need (TRANSFER_BYTES_PER_MS). Far above any
+	 * One call, from sending to its answer, on top of the time its bytes need (SLOWEST_LINK_BYTES_PER_MS). Far above any
 	 * commit, short enough that a person still waits for `flush`.
 	 */
 	callMs: 30_000,
@@ -13,9 +13,3 @@ export const TIMING = {
 	upgradeRetryMs: 600_000,
 } as const;
 export type Timing = { readonly [Name in keyof typeof TIMING]: number };
-
-/**
- * The slowest link that is still served: 32 KiB/s, a bad mobile uplink. What is under way may take this long on top of
- * a deadline, so that a large op gets through instead of being cut off for ever.
- */
-export const TRANSFER_BYTES_PER_MS = 32;

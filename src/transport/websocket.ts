@@ -1,7 +1,8 @@
-import { newWebSocketRpcSession } from "capnweb";
+import { RpcSession, WebSocketTransport } from "capnweb";
 import { WebSocket } from "ws";
 import type { Clock } from "../model/clock.ts";
 import { MESSAGE_BYTES_MAX } from "../protocol/limits.ts";
+import { guarded } from "../protocol/message.ts";
 import type { ShareRpc } from "../protocol/rpc.ts";
 import { Calls } from "./calls.ts";
 import { type Api, type HeldShare, SESSION_LIMITS, type Wire } from "./connection.ts";
@@ -68,9 +69,8 @@ export class WebSocketWire implements Wire {
 		socket.on("error", (error) => this.#end(new Error(`the WebSocket failed: ${describe(error)}`)));
 		socket.on("close", (code) => this.#end(new Error(`the server closed the WebSocket (${code})`)));
 		// The cast: ws has the interface that capnweb uses, its event types differ in detail.
-		this.#api = newWebSocketRpcSession<ShareRpc>(socket as unknown as globalThis.WebSocket, undefined, {
-			limits: SESSION_LIMITS,
-		});
+		const transport = guarded(new WebSocketTransport(socket as unknown as globalThis.WebSocket), "server");
+		this.#api = new RpcSession<ShareRpc>(transport, undefined, { limits: SESSION_LIMITS }).getRemoteMain();
 		// Runs before capnweb rejects what is under way, so that a broken session's error is taken for nobody's answer.
 		this.#api.onRpcBroken((error) => this.#end(new Error(`the session broke: ${describe(error)}`)));
 		void this.#beat(clock, timing.heartbeatMs);

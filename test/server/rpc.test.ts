@@ -23,7 +23,7 @@ afterEach(() => rules.close());
 /** A session with an Api whose hub the test can look into. */
 function session() {
 	const { port1, port2 } = new MessageChannel();
-	const connection = new Connection("socket", new Redactor(silent, randomBytes));
+	const connection = new Connection("socket", new Redactor(silent, randomBytes), () => undefined);
 	const api = new Api({ rules: rules.share, hub, clock: systemClock }, connection);
 	newMessagePortRpcSession(port1 as unknown as InstanceType<typeof globalThis.MessagePort>, api);
 	return newMessagePortRpcSession<ShareRpc>(port2 as unknown as InstanceType<typeof globalThis.MessagePort>);

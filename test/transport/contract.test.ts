@@ -96,7 +96,7 @@ describe.each(KINDS)("over %s", (kind) => {
 		server.script.appendOps = never;
 		const failure = await failureOf(share.appendOps(batchOf(["a"])));
 		expect(failure).not.toBeInstanceOf(ShareRefusal);
-		expect(failure.message).toBe("appendOps: no answer within 101 ms");
+		expect(failure.message).toBe("appendOps: no answer within 138 ms");
 	});
 
 	test("a black hole ends the call at its deadline", async () => {

@@ -15,7 +15,7 @@ describe("over websocket", () => {
 		const { connection, server } = await openLab("websocket", { callMs: 100 });
 		const share = await connection.redeem("shr_1", SECRET);
 		server.script.appendOps = never;
-		const payload = JSON.stringify("x".repeat(6400 - 2));
+		const payload = JSON.stringify("x".repeat(1300 - 2));
 		const failure = await failureOf(share.appendOps(batchOf(["a"], 0, payload)));
 		expect(failure.message).toContain("within 300 ms");
 	});

@@ -1,0 +1,30 @@
+/** The deepest nesting in JSON text, found without recursion and before anything is parsed. */
+export function depthOf(text: string): number {
+	let depth = 0;
+	let deepest = 0;
+	for (let index = 0; index < text.length; index++) {
+		const code = text.charCodeAt(index);
+		if (code === QUOTE) index = endOfString(text, index);
+		else if (code === OPEN_BRACKET || code === OPEN_BRACE) deepest = Math.max(deepest, ++depth);
+		else if (code === CLOSE_BRACKET || code === CLOSE_BRACE) depth--;
+	}
+	return deepest;
+}
+
+/** Index of the quote that closes the string opened at `start`, or the text's length when none does. */
+export function endOfString(text: string, start: number): number {
+	for (let index = start + 1; index < text.length; index++) {
+		const code = text.charCodeAt(index);
+		if (code === BACKSLASH) index++;
+		else if (code === QUOTE) return index;
+	}
+	return text.length;
+}
+
+export const QUOTE = 0x22;
+export const COMMA = 0x2c;
+export const OPEN_BRACKET = 0x5b;
+export const CLOSE_BRACKET = 0x5d;
+export const OPEN_BRACE = 0x7b;
+export const CLOSE_BRACE = 0x7d;
+const BACKSLASH = 0x5c;
