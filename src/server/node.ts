@@ -12,6 +12,7 @@ import { LIMITS, MESSAGE_BYTES_MAX, type ShareLimits, SLOWEST_LINK_BYTES_PER_MS 
 import { type DatabaseKind, openDatabase } from "../sqlite/database.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { acquireLock, type Lock } from "../sqlite/lock.ts";
+import { SETTLE_MS } from "./audit.ts";
 import type { RandomBytes } from "./credential.ts";
 import { Doors } from "./doors.ts";
 import { httpApp } from "./http.ts";
@@ -117,6 +118,15 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 		});
 		logger.info({ url: origin, database: options.databasePath }, "The share server listens.");
 
+		const settle = () => {
+			try {
+				rules.settle();
+			} catch (error) {
+				logger.error({ err: error }, "The audit log could not be written.");
+			}
+		};
+		const ticking = new AbortController();
+		void every(SETTLE_MS, settle, clock, ticking.signal);
 		let closing: Promise<void> | undefined;
 		const stop = async (graceMs: number) => {
 			const closed = new Promise((resolve) => server.close(resolve));
@@ -128,6 +138,8 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 			sockets.terminate();
 			server.closeAllConnections();
 			await closed;
+			ticking.abort();
+			settle();
 			database.close();
 			lock.release();
 			logger.info({ url: origin }, "The share server has stopped.");
@@ -168,6 +180,14 @@ async function listen(server: Server, host: string, port: number, clock: Clock):
 		if (waitedMs >= PORT_MS)
 			throw new OutboxError("port_taken", `Something else listens on ${host}:${port} already.`, { cause: error });
 		await clock.sleep(PORT_PAUSE_MS);
+	}
+}
+
+async function every(ms: number, act: () => void, clock: Clock, stop: AbortSignal): Promise<void> {
+	for (;;) {
+		await clock.sleep(ms, stop);
+		if (stop.aborted) return;
+		act();
 	}
 }
 

@@ -89,7 +89,10 @@ export const ledger = sqliteTable(
 	],
 );
 
-/** A decision about authority. The last AUDIT_ROWS_MAX stay. Bears no secret, key or slug, not even hashed. */
+/**
+ * A decision about authority, or several equal ones that anybody can cause. The last of each kind stay (server/audit.ts).
+ * Bears no secret, key or slug, not even hashed.
+ */
 export const audit = sqliteTable(
 	"audit",
 	{
@@ -103,6 +106,8 @@ export const audit = sqliteTable(
 		share_id: text("share_id"),
 		/** The refusal's code; null for what was allowed. */
 		code: text("code"),
+		/** How many equal decisions this row stands for: those within a minute from `at`. */
+		times: integer("times").notNull().default(1),
 	},
 	(table) => [index("audit_share_id").on(table.share_id)],
 );

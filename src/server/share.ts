@@ -236,6 +236,11 @@ export class ShareRules {
 		});
 	}
 
+	/** Writes down what the audit log has only counted so far; to be called now and then, and last of all. */
+	settle(): void {
+		this.#db.transaction(() => this.#audit.settle(), { behavior: "immediate" });
+	}
+
 	/** Runs one call in one transaction. A refusal rolls it back and is recorded by itself. */
 	#decide<T>(method: string, about: Holder | string | null, body: () => T): T {
 		try {

@@ -2,7 +2,10 @@ import { readdirSync, readFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
-import { AUDIT_ROWS_MAX } from "../../src/server/audit.ts";
+import { AUDIT_ROWS_MAX, ROWS_PER_LOOK, STRANGER_ROWS_MAX } from "../../src/server/audit.ts";
+import { SHARE_DATABASE } from "../../src/server/node.ts";
+import { openForReading } from "../../src/sqlite/database.ts";
+import type { Sqlite } from "../../src/sqlite/driver.ts";
 import { batchOf, connect, createKey, makeShare, openShare, plain, refusal, rotation, SERVER_KEY } from "./client.ts";
 import { shareContract } from "./contract.ts";
 import { type NodeHost, startHost } from "./host.ts";
@@ -82,15 +85,46 @@ describe("the share database", () => {
 });
 
 describe("the audit log", () => {
-	test("keeps its newest rows and no more", async () => {
+	const flood = (sqlite: Sqlite, event: string, rows: number) =>
+		sqlite.exec(`INSERT INTO audit (at, event, method) WITH RECURSIVE n(i) AS
+			(SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ${rows}) SELECT 0, '${event}', 'x' FROM n`);
+	const counts = (sqlite: Sqlite) =>
+		sqlite.prepare("SELECT event, count(*) AS rows FROM audit GROUP BY event ORDER BY event").all();
+
+	test("keeps its newest rows of each kind and few more; refusals push out no grant", async () => {
 		const rules = await startRules({ sealedOps: 4, ledgerOps: 8 });
-		const old = AUDIT_ROWS_MAX + 50;
-		rules.sqlite.exec("INSERT INTO audit (id, at, event, method) VALUES (49, 0, 'refused', 'old')");
-		rules.sqlite.exec("INSERT INTO audit (id, at, event, method) VALUES (52, 0, 'refused', 'kept')");
-		rules.sqlite.exec(`INSERT INTO audit (id, at, event, method) VALUES (${old}, 0, 'refused', 'last')`);
-		expect(() => rules.share.viewShare("a-slug-nobody-has-01")).toThrow();
-		const rows = rules.sqlite.prepare<{ method: string }>("SELECT method FROM audit ORDER BY id").all();
-		expect(rows.map(({ method }) => method)).toEqual(["kept", "last", "viewShare"]);
+		flood(rules.sqlite, "granted", AUDIT_ROWS_MAX + 500);
+		flood(rules.sqlite, "refused", STRANGER_ROWS_MAX + 500);
+		for (let row = 0; row < ROWS_PER_LOOK; row++)
+			rules.share.createShare(SERVER_KEY, { session_id: "ses_1", create_key: createKey() });
+		const [granted, refused] = counts(rules.sqlite) as { rows: number }[];
+		expect(refused?.rows).toBe(STRANGER_ROWS_MAX);
+		expect(granted?.rows).toBeGreaterThanOrEqual(AUDIT_ROWS_MAX);
+		expect(granted?.rows).toBeLessThan(AUDIT_ROWS_MAX + ROWS_PER_LOOK);
+		rules.close();
+	});
+
+	test("tells a flood of refusals and looks in one row each, with how often", async () => {
+		const rules = await startRules({ sealedOps: 4, ledgerOps: 8 });
+		const { slug } = rules.share.createShare(SERVER_KEY, { session_id: "ses_1", create_key: createKey() });
+		const changes = () => rules.sqlite.prepare<{ n: number }>("SELECT total_changes() AS n").get()?.n;
+		const refuse = () => expect(() => rules.share.redeemShare("shr_unknown", "s".repeat(43))).toThrow();
+		refuse();
+		rules.share.viewShare(slug);
+		rules.share.settle();
+		const before = changes();
+		for (let call = 1; call < 1000; call++) {
+			refuse();
+			rules.share.viewShare(slug);
+		}
+		expect(changes()).toBe(before);
+		rules.share.settle();
+		const rows = rules.sqlite.prepare("SELECT event, method, times FROM audit ORDER BY id").all();
+		expect(rows).toEqual([
+			{ event: "granted", method: "createShare", times: 1 },
+			{ event: "refused", method: "redeemShare", times: 1000 },
+			{ event: "redeemed", method: "viewShare", times: 1000 },
+		]);
 		rules.close();
 	});
 });
