@@ -15,10 +15,13 @@ const BEGINNINGS = {
 };
 export type Sender = keyof typeof BEGINNINGS;
 
-/** Runs a list of instructions on every member of another list, on the receiver: a small message that costs any amount. */
-const REMAP = "remap";
-/** `remap` with every letter escaped, and its quotes. */
-const REMAP_CHARS_MAX = 6 * REMAP.length + 2;
+/**
+ * Tags of capnweb that no message of ours bears. `remap` runs a list of instructions on every member of another list, on
+ * the receiver: a small message that costs any amount. A call that is handed a `promise` waits until its client keeps it.
+ */
+const REFUSED_TAGS: ReadonlySet<unknown> = new Set(["remap", "promise"]);
+/** The longest of them with every letter escaped, and its quotes. */
+const TAG_CHARS_MAX = 6 * "promise".length + 2;
 
 /**
  * What is wrong with a message of capnweb before anything parses it, or undefined. One look at each character.
@@ -35,8 +38,10 @@ export function flawOfMessage(text: unknown, sender: Sender): string | undefined
 		const code = text.charCodeAt(index);
 		if (code === QUOTE) {
 			const end = endOfString(text, index);
-			if (end - index < REMAP_CHARS_MAX && isFirstInList(text, index) && isRemap(text.slice(index, end + 1)))
-				return "it maps";
+			if (end - index < TAG_CHARS_MAX && isFirstInList(text, index)) {
+				const tag = literal(text.slice(index, end + 1));
+				if (REFUSED_TAGS.has(tag)) return `it has a ${tag}`;
+			}
 			index = end;
 		} else if (code === OPEN_BRACKET || code === OPEN_BRACE) {
 			if (++depth > MESSAGE_DEPTH_MAX) return `it nests deeper than ${MESSAGE_DEPTH_MAX}`;
@@ -73,11 +78,11 @@ function isFirstInList(text: string, index: number): boolean {
 	return text.charCodeAt(before) === OPEN_BRACKET;
 }
 
-function isRemap(literal: string): boolean {
-	if (!literal.includes("\\")) return literal === `"${REMAP}"`;
+function literal(text: string): unknown {
+	if (!text.includes("\\")) return text.slice(1, -1);
 	try {
-		return JSON.parse(literal) === REMAP;
+		return JSON.parse(text);
 	} catch {
-		return false;
+		return undefined;
 	}
 }

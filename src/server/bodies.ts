@@ -36,14 +36,13 @@ export class Bodies {
 		if (Number(request.headers.get("content-length")) > MESSAGE_BYTES_MAX) return "too_large";
 		const gone = Promise.withResolvers<BodyRefusal>();
 		const held: Held = { bytes: 0, letGo: gone.resolve };
-		const done = new AbortController();
+		const isRead = new AbortController();
 		this.#held.add(held);
-		void this.#watchPace(held, done.signal);
+		void this.#watchPace(held, isRead.signal);
 		try {
-			const text = await this.#readAll(request, held, gone.promise);
+			const text = await this.#readAll(request, held, gone.promise).finally(() => isRead.abort());
 			return await Promise.race(text === undefined ? [gone.promise] : [use(text), gone.promise]);
 		} finally {
-			done.abort();
 			this.#held.delete(held);
 			this.#bytes -= held.bytes;
 		}
@@ -76,14 +75,14 @@ export class Bodies {
 			[...this.#held].reduce((largest, other) => (other.bytes > largest.bytes ? other : largest)).letGo("busy");
 	}
 
-	async #watchPace(held: Held, done: AbortSignal): Promise<void> {
+	async #watchPace(held: Held, isRead: AbortSignal): Promise<void> {
 		const startedAt = this.#clock.now();
-		await this.#clock.sleep(GRACE_MS, done);
-		while (!done.aborted) {
+		await this.#clock.sleep(GRACE_MS, isRead);
+		while (!isRead.aborted) {
 			// Half the pace, so that none is taken for slower than it is.
 			const due = ((this.#clock.now() - startedAt - GRACE_MS) * SLOWEST_LINK_BYTES_PER_MS) / 2;
 			if (held.bytes < due) held.letGo("too_slow");
-			await this.#clock.sleep(LOOK_MS, done);
+			await this.#clock.sleep(LOOK_MS, isRead);
 		}
 	}
 }

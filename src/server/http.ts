@@ -27,9 +27,6 @@ export interface HttpContext extends RpcContext {
 /** What a session of capnweb may be sent. */
 export const RPC_LIMITS = { maxMessageSize: MESSAGE_BYTES_MAX, maxDepth: MESSAGE_DEPTH_MAX };
 
-/** How long the calls of one POST may take, in ms: a client can make one wait for a promise that it never keeps. */
-const POST_MS = 60_000;
-
 const HEADERS = {
 	"x-content-type-options": "nosniff",
 	"referrer-policy": "no-referrer",
@@ -85,26 +82,18 @@ export function httpApp(context: HttpContext): Hono {
 
 /** The capnweb batch of one POST. */
 async function answerBatch(c: Context, context: HttpContext, body: string): Promise<Response> {
-	const { redactor, clock, logger } = context;
-	const answered = new AbortController();
-	const late = clock.sleep(POST_MS, answered.signal).then(() => c.json({ error: "timeout" }, 503));
+	const { redactor, logger, onKnown } = context;
 	try {
-		return await Promise.race([run(), late]);
-	} catch (error) {
-		// It breaks the protocol: text that is no message of ours, too deep, too long. Nothing behind that was looked at.
-		logger.debug({ err: error }, "A POST was no batch of calls.");
-		return c.json({ error: "malformed" }, 400);
-	} finally {
-		answered.abort();
-	}
-
-	async function run(): Promise<Response> {
 		const transport = new PostTransport(body);
-		const api = new Api(context, new Connection("post", redactor, () => context.onKnown(c.env)));
+		const api = new Api(context, new Connection("post", redactor, () => onKnown(c.env)));
 		const session = new RpcSession(transport, api, { onSendError: redactor.sent, limits: RPC_LIMITS });
 		await transport.allReceived;
 		await session.drain();
 		return c.body(transport.answer());
+	} catch (error) {
+		// It breaks the protocol: text that is no message of ours, too deep, too long. Nothing behind that was looked at.
+		logger.debug({ err: error }, "A POST was no batch of calls.");
+		return c.json({ error: "malformed" }, 400);
 	}
 }
 

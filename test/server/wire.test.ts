@@ -5,7 +5,6 @@ import { inspect } from "node:util";
 import { RpcSession, RpcTarget, WebSocketTransport } from "capnweb";
 import { afterAll, beforeAll, describe, expect, test } from "vitest";
 import { WebSocket } from "ws";
-import { systemClock } from "../../src/model/clock.ts";
 import { MESSAGE_BYTES_MAX, MESSAGE_DEPTH_MAX } from "../../src/protocol/limits.ts";
 import { openSqlite } from "../../src/sqlite/driver.ts";
 import {
@@ -213,23 +212,17 @@ describe("nonsense", () => {
 	});
 });
 
-test("a POST that waits for a promise its client never keeps ends at the deadline", async () => {
-	const [asked, deadline] = [Promise.withResolvers<void>(), Promise.withResolvers<void>()];
-	const clock = {
-		now: () => Date.now(),
-		sleep(ms: number, signal?: AbortSignal) {
-			if (ms !== 60_000) return systemClock.sleep(ms, signal);
-			asked.resolve();
-			return deadline.promise;
-		},
-	};
-	const patient = await startHost({ clock });
-	const body = '["push",["pipeline",0,["viewShare"],[["promise",-1]]]]\n["pull",1]';
-	const answer = fetch(`${patient.url}/rpc`, { method: "POST", body });
-	await asked.promise;
-	deadline.resolve();
-	expect((await answer).status).toBe(503);
-	await patient.close();
+test.each([
+	["a promise that its client never keeps", '["promise",-1]'],
+	["a stub in place of a text", '["export",-1]'],
+])("a POST with %s is answered at once", async (_, argument) => {
+	const body = `["push",["pipeline",0,["viewShare"],[${argument}]]]\n["pull",1]`;
+	const response = await fetch(`${host.url}/rpc`, { method: "POST", body });
+	expect([response.status, await response.text()]).toEqual(
+		argument.includes("promise")
+			? [400, '{"error":"malformed"}']
+			: [200, expect.stringContaining('"code":"invalid_request"')],
+	);
 });
 
 test("an internal error leaks neither its message, its stack nor its cause", async () => {
