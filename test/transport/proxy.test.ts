@@ -59,6 +59,26 @@ describe("the fault proxy", () => {
 		expect(proxy.traffic).toMatchObject({ connections: 1, open: 1, to_server: 9, to_client: 9 });
 	});
 
+	test("carries no more than its bandwidth each way, over all connections together, and holds up the sender", async () => {
+		const { proxy, served } = await openEcho();
+		const [one, two] = [await dial(proxy), await dial(proxy)];
+		proxy.faults.bytesPerSecond = 200_000;
+		const startedAt = performance.now();
+		const text = "x".repeat(50_000);
+		one.write(text);
+		two.write(text);
+		await Promise.all([read(one, 50_000), read(two, 50_000)]);
+		const tookMs = performance.now() - startedAt;
+		// Both ways at once: what has passed to the server is on its way back meanwhile.
+		expect(tookMs).toBeGreaterThan(490);
+		expect(tookMs).toBeLessThan(1500);
+		one.write("y".repeat(4_000_000));
+		await proxy.until((traffic) => traffic.to_server > 110_000);
+		await new Promise((resolve) => setTimeout(resolve, 200));
+		// It reads ahead by a pipe and a chunk, not by what there is.
+		expect(proxy.traffic.to_server - served.bytes).toBeLessThan(150_000);
+	});
+
 	test.each(["to_server", "to_client"] as const)(
 		"cuts %s after exactly the bytes it was told, once",
 		async (direction) => {
