@@ -57,11 +57,23 @@ export interface Lab {
 	redeem(sessionId: string): Promise<RedeemedShare>;
 	/** The share's digests by key, straight from the server. */
 	digests(sessionId: string): Promise<Map<string, string>>;
+	/** Takes everything down. Done by itself when the test ends; safe to repeat. */
+	dispose(): Promise<void>;
+}
+
+export interface LabOptions {
+	readonly timing?: Partial<Timing>;
+	/** Of the server, where they are lower than LIMITS. */
+	readonly limits?: Partial<ShareLimits>;
+	/** Default 0.01: waits are short. */
+	readonly random?: () => number;
+	/** Where its folder is made; the system's folder for temporary files unless given. */
+	readonly parent?: string;
 }
 
 /** Makes a lab that cleans up after the test. */
-export async function openLab(options: { timing?: Partial<Timing>; limits?: Partial<ShareLimits> } = {}): Promise<Lab> {
-	const dir = mkdtempSync(join(tmpdir(), "outbox-lab-"));
+export async function openLab(options: LabOptions = {}): Promise<Lab> {
+	const dir = mkdtempSync(join(options.parent ?? tmpdir(), "outbox-lab-"));
 	const log: LogLine[] = [];
 	const write = (level: string) => (facts: object, message: string) =>
 		void log.push({ at: performance.now(), level, message, facts: facts as Record<string, unknown> });
@@ -76,6 +88,7 @@ export async function openLab(options: { timing?: Partial<Timing>; limits?: Part
 	let server: ShareServer | undefined = await start();
 	const proxy = await startProxy({ targetPort: server.port });
 	let outbox = await openOutbox(join(dir, "outbox.db"));
+	let isDisposed = false;
 	let running: { flusher: Flusher; stop: AbortController; done: Promise<void> } | undefined;
 
 	const lab: Lab = {
@@ -115,7 +128,8 @@ export async function openLab(options: { timing?: Partial<Timing>; limits?: Part
 			const stop = new AbortController();
 			const transport = capnwebTransport({ url: proxy.url, clock: systemClock, timing: options.timing ?? {} });
 			const flusher = new Flusher({
-				...{ outbox, transport, mode: "auto", clock: systemClock, random: () => 0.01, log: logger, owner: "lab" },
+				...{ outbox, transport, mode: "auto", clock: systemClock, log: logger, owner: "lab" },
+				random: options.random ?? (() => 0.01),
 				server: { id: "lab", key: () => SERVER_KEY },
 				createKey: createKeysOf(IDENTITY),
 				truth: (sessionId) => {
@@ -173,14 +187,17 @@ export async function openLab(options: { timing?: Partial<Timing>; limits?: Part
 				after = page.next;
 			}
 		},
+		async dispose() {
+			if (isDisposed) return;
+			isDisposed = true;
+			await lab.stop();
+			await proxy.close();
+			await lab.stopServer();
+			outbox.close();
+			discard(dir);
+		},
 	};
-	onTestFinished(async () => {
-		await lab.stop();
-		await proxy.close();
-		await lab.stopServer();
-		outbox.close();
-		discard(dir);
-	});
+	onTestFinished(() => lab.dispose());
 	return lab;
 }
 
