@@ -15,6 +15,8 @@ const WITHOUT_SECRETS: Readonly<Record<string, string>> = {
 	"test/source/opencode-database.ts": "OpenCode's own database, which knows of no share",
 	"test/server/node.test.ts": "a file that is no database; the servers have folders of their own",
 	"test/evidence/scan.test.ts": "secrets that are told on purpose, looked for by the test itself",
+	"test/soak/stage.ts": "a script of its own, outside of any test run but its own short one",
+	"test/mutants/workspace.ts": "copies of the sources",
 	"test/simulation/walk.ts": "worlds without a process, a socket or an output of their own",
 	"test/simulation/main.ts": "the folder of those worlds",
 	"test/evidence/run.ts": "the evidence itself",

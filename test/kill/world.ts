@@ -1,8 +1,9 @@
-import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from "node:fs";
+import { mkdirSync, mkdtempSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { fileURLToPath } from "node:url";
 import { freePort } from "../e2e/lab.ts";
+import { discard } from "../evidence/folder.ts";
 import { BUN, type CliProcess, type CliResult, runCli, startCli, startProcess } from "../fixture/cli.ts";
 import { type FaultProxy, startProxy } from "../fixture/proxy.ts";
 import type { Files } from "./files.ts";
@@ -87,7 +88,7 @@ export class World {
 	async close(keep = false): Promise<void> {
 		await Promise.all([...this.#processes].map((process) => process.kill()));
 		await this.#proxy?.close();
-		if (!keep) rmSync(this.root, { recursive: true, force: true, maxRetries: 5 });
+		if (!keep) discard(this.root);
 	}
 
 	#own(process: CliProcess): CliProcess {

@@ -1,7 +1,7 @@
 import { randomBytes } from "node:crypto";
 import { onTestFinished } from "vitest";
 import { LIMITS } from "../../src/protocol/limits.ts";
-import type { AppendBatch, OpAck } from "../../src/protocol/schema.ts";
+import type { AppendBatch, OpAck, RevokeRequest } from "../../src/protocol/schema.ts";
 import type { Holder, ShareRules } from "../../src/server/share.ts";
 import { type ScriptedServer, startScriptedServer } from "../fixture/scripted-server.ts";
 import { startRules } from "../server/rules.ts";
@@ -70,7 +70,7 @@ export async function startLiar(): Promise<Liar> {
 			const tell = () => rules.entityDigests(held(), after);
 			return answer("entityDigests", tell, tell);
 		},
-		revokeCapability: (request: { rotate_secret: boolean; rotate_slug: boolean }) => {
+		revokeCapability: (request: RevokeRequest) => {
 			const told = (epoch: number) => ({
 				...{ share_id: held().share_id, slug: "s".repeat(24), url: "http://127.0.0.1/share/s" },
 				...{ secret: randomBytes(32).toString("base64url"), capability_epoch: epoch },

@@ -3,8 +3,6 @@ import { dirname, join } from "node:path";
 import fc from "fast-check";
 import { afterEach, describe, expect, test } from "vitest";
 import { AUDIT_ROWS_MAX, ROWS_PER_LOOK, STRANGER_ROWS_MAX } from "../../src/server/audit.ts";
-import { SHARE_DATABASE } from "../../src/server/node.ts";
-import { openForReading } from "../../src/sqlite/database.ts";
 import type { Sqlite } from "../../src/sqlite/driver.ts";
 import { batchOf, connect, createKey, makeShare, openShare, plain, refusal, rotation, SERVER_KEY } from "./client.ts";
 import { shareContract } from "./contract.ts";

@@ -32,7 +32,8 @@ export interface World {
 	readonly opencode: Opencode;
 	readonly oracle: Oracle;
 	readonly dice: Dice;
-	readonly log: (line: string) => void;
+	/** Lines are put into words only when somebody reads them. */
+	readonly log: (line: () => string) => void;
 }
 
 interface Life {
@@ -145,7 +146,7 @@ export class Machine {
 			pollMs: POLL_MS,
 			clock: this.clock,
 			random: dice.next,
-			log: loggerOf((line) => log(`${this.name}: ${line}`)),
+			log: loggerOf((line) => log(() => `${this.name}: ${line()}`)),
 		});
 		if (sqlite === undefined) throw new Error("the agent has not opened its outbox");
 		this.#life = { agent, disk, doorbell, connections, sqlite, afterCrash, check: outboxCheck(sqlite) };
@@ -245,8 +246,8 @@ class Bell implements Doorbell {
 	}
 }
 
-function loggerOf(write: (line: string) => void): Logger {
+function loggerOf(write: (line: () => string) => void): Logger {
 	const at = (level: string) => (facts: object, message: string) =>
-		write(`${level} ${message} ${JSON.stringify(facts)}`);
+		write(() => `${level} ${message} ${JSON.stringify(facts)}`);
 	return { debug: at("debug"), info: at("info"), warn: at("warn"), error: at("error") };
 }

@@ -55,6 +55,8 @@ async function one(seed: number): Promise<void> {
 /** A child's share of the seeds: every `jobs`-th one. Reports go to the parent as they come. */
 async function walkShare(): Promise<void> {
 	ownImmediates();
+	// Where an error was made is told by running its seed alone.
+	Error.stackTraceLimit = 0;
 	await inFolder(async (root) => {
 		for (let seed = from; seed < from + seeds; seed += jobs) {
 			const report = await Walk.run(seed, root, steps);

@@ -65,11 +65,11 @@ export class Opencode {
 		return id;
 	}
 
-	/** One to three changes of one session, as a turn makes them. */
+	/** One or two changes of one session, as a turn makes them. */
 	work(sessionId = this.#dice.pick(this.sessions)): void {
 		const dice = this.#dice;
 		this.database.sql.transaction(() => {
-			for (let n = dice.int(1, 3); n > 0; n--) this.#change(sessionId);
+			for (let n = dice.int(1, 2); n > 0; n--) this.#change(sessionId);
 		});
 	}
 

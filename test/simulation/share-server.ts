@@ -1,7 +1,8 @@
-import { newHttpBatchRpcResponse, RpcSession, WebSocketTransport } from "capnweb";
+import { RpcSession, WebSocketTransport } from "capnweb";
 import type { WebSocket } from "ws";
 import type { Clock } from "../../src/model/clock.ts";
 import { silent } from "../../src/model/logger.ts";
+import { guarded } from "../../src/protocol/message.ts";
 import { ShareRefusal } from "../../src/protocol/refusal.ts";
 import type {
 	AppendBatch,
@@ -16,6 +17,7 @@ import { Connection } from "../../src/server/connection.ts";
 import { RPC_LIMITS } from "../../src/server/http.ts";
 import { Hub } from "../../src/server/hub.ts";
 import { SHARE_DATABASE } from "../../src/server/node.ts";
+import { PostTransport } from "../../src/server/post.ts";
 import { Redactor } from "../../src/server/redact.ts";
 import { Api, type RpcContext } from "../../src/server/rpc.ts";
 import { type Holder, ShareRules, type ShareRulesOptions } from "../../src/server/share.ts";
@@ -141,19 +143,19 @@ export class SimulatedServer {
 }
 
 function hostOf(context: RpcContext, redactor: Redactor): Host {
+	const options = { onSendError: redactor.sent, limits: RPC_LIMITS };
+	const apiOf = (kind: "post" | "socket") => new Api(context, new Connection(kind, redactor, () => undefined));
 	return {
 		accept(socket: WebSocket) {
 			const transport = new WebSocketTransport(socket as unknown as globalThis.WebSocket);
-			new RpcSession(transport, new Api(context, new Connection("socket", redactor)), {
-				onSendError: redactor.sent,
-				limits: RPC_LIMITS,
-			});
+			new RpcSession(guarded(transport, "client"), apiOf("socket"), options);
 		},
 		async post(body) {
-			const request = { method: "POST", text: async () => body } as Request;
-			const api = new Api(context, new Connection("post", redactor));
-			const response = await newHttpBatchRpcResponse(request, api, { onSendError: redactor.sent, limits: RPC_LIMITS });
-			return response.text();
+			const transport = new PostTransport(body);
+			const session = new RpcSession(transport, apiOf("post"), options);
+			await transport.allReceived;
+			await session.drain();
+			return transport.answer();
 		},
 	};
 }

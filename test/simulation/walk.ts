@@ -51,7 +51,7 @@ export class Walk implements World {
 	readonly #faults: readonly Fault[];
 	readonly #faultRate: number;
 	readonly #happened = new Map<string, number>();
-	readonly #lines: string[] = [];
+	readonly #lines: (() => string)[] = [];
 	#step = 0;
 
 	private constructor(seed: number, dir: string, opencode: Opencode, dice: Dice) {
@@ -66,7 +66,7 @@ export class Walk implements World {
 		this.server = new SimulatedServer(folder, this.serverClock, this.network, this.oracle, dice);
 		// Each walk knows some of the faults only, so that the rare ones are not always hidden behind the common ones.
 		this.#faults = FAULTS.filter(() => dice.chance(0.5));
-		this.#faultRate = dice.pick([0.03, 0.1, 0.25, 0.4]);
+		this.#faultRate = dice.pick([0.02, 0.06, 0.12, 0.25]);
 		this.oracle.isExcused = (sessionId, key) =>
 			this.machines.some((machine) => machine.isUp && machine.outbox.buriedKeys(sessionId).has(key));
 		this.oracle.isForgetful = () => this.scars.has("outbox restored");
@@ -87,8 +87,9 @@ export class Walk implements World {
 		}
 	}
 
-	readonly log = (line: string): void => {
-		this.#lines.push(`${Math.floor(this.timeline.now)} ${line}`);
+	readonly log = (line: () => string): void => {
+		const at = Math.floor(this.timeline.now);
+		this.#lines.push(() => `${at} ${line()}`);
 		if (this.#lines.length > 2 * LOG_LINES) this.#lines.splice(0, LOG_LINES);
 	};
 
@@ -97,7 +98,7 @@ export class Walk implements World {
 		try {
 			command();
 		} catch (error) {
-			this.log(`a command failed: ${describe(error)}`);
+			this.log(() => `a command failed: ${describe(error)}`);
 		}
 	}
 
@@ -127,14 +128,14 @@ export class Walk implements World {
 			this.oracle.violation ??= new Violation(describe(error));
 		}
 		const { violation } = this.oracle;
-		await this.#end().catch((error: unknown) => this.log(`the end: ${describe(error)}`));
+		await this.#end().catch((error: unknown) => this.log(() => `the end: ${describe(error)}`));
 		return {
 			...{ seed: this.#seed, steps: this.#step, faults: this.#happened, flushes },
 			changes: this.opencode.changes,
 			applied: this.oracle.applied,
 			calls: this.server.calls,
 			events: this.timeline.events,
-			...(violation && { failure: { message: violation.message, log: this.#lines } }),
+			...(violation && { failure: { message: violation.message, log: this.#lines.map((line) => line()) } }),
 		};
 	}
 
@@ -149,13 +150,13 @@ export class Walk implements World {
 	async #takeStep(): Promise<void> {
 		const { dice, timeline, opencode } = this;
 		this.#step++;
-		if (dice.chance(0.4)) {
+		if (dice.chance(0.3)) {
 			opencode.work();
 			if (dice.chance(0.8)) for (const machine of this.machines) timeline.in(dice.span(1, 50), () => machine.ring());
 		}
 		if (dice.chance(0.03)) opencode.begin();
 		if (this.#faults.length > 0 && dice.chance(this.#faultRate)) await this.#happen(dice.weighted(this.#faults));
-		await timeline.advance(dice.chance(0.015) ? dice.span(2000, 20_000) : dice.span(1, 700));
+		await timeline.advance(dice.chance(0.01) ? dice.span(2000, 20_000) : dice.span(1, 400));
 		for (const machine of this.machines) {
 			if (machine.hasCrashed) machine.crash();
 			if (!machine.isUp && dice.chance(0.5)) await machine.start();
@@ -165,13 +166,14 @@ export class Walk implements World {
 
 	async #happen(fault: Fault): Promise<void> {
 		this.#happened.set(fault.name, (this.#happened.get(fault.name) ?? 0) + 1);
-		this.log(`step ${this.#step}: ${fault.name}`);
+		const step = this.#step;
+		this.log(() => `step ${step}: ${fault.name}`);
 		await fault.happen(this);
 	}
 
 	/** Ends all faults; then a person flushes until everything has drained. Returns how many flushes it took. */
 	async #heal(): Promise<number> {
-		this.log("healed");
+		this.log(() => "healed");
 		this.network.heal();
 		this.server.heal();
 		if (!this.server.isUp) await this.server.start();
