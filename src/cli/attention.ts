@@ -1,3 +1,4 @@
+import { basename } from "node:path";
 import type { SessionReport } from "../outbox/report.ts";
 import type { Status } from "./status-facts.ts";
 import { count } from "./terminal.ts";
@@ -19,8 +20,14 @@ const FULL_BELOW = 1024 * 1024;
  * Everything that waits for a person, the agent's own first. What mends itself (retries, a silent server) is not in it.
  *
  * @param freeBytes of the disk that holds the outbox; undefined when it cannot be told.
+ * @param setAside damaged outboxes that are still there.
+ * @param damage what the agent says of the last one of them.
  */
-export function attentionTo(status: Omit<Status, "attention">, freeBytes?: number): Attention[] {
+export function attentionTo(
+	status: Omit<Status, "attention">,
+	{ freeBytes, setAside = [] }: { freeBytes?: number | undefined; setAside?: readonly string[] | undefined },
+	damage: string | null,
+): Attention[] {
 	const { agent, server, outbox, sessions } = status;
 	const list: Attention[] = [];
 	const add = (session_id: string | null, what: string, next: string) => void list.push({ session_id, what, next });
@@ -43,6 +50,11 @@ export function attentionTo(status: Omit<Status, "attention">, freeBytes?: numbe
 	if (agent.capture_paused === "disk_full" || (freeBytes !== undefined && freeBytes < FULL_BELOW)) {
 		const next = "Free some space; it goes on by itself, OpenCode keeps the events.";
 		add(null, "The disk that holds the outbox is full; capture is stopped.", next);
+	}
+	for (const path of setAside) {
+		const told = damage?.includes(basename(path)) ? damage : `An outbox that was damaged is kept as ${basename(path)}.`;
+		const next = `Check the disk. The shares mend themselves; delete ${path} with its -wal and -shm once nobody needs it.`;
+		add(null, told, next);
 	}
 	if (server.state === "refused") {
 		const what = `The share server ${server.url ?? ""} does not accept the server key.`;
@@ -76,6 +88,8 @@ function afterParking({ session_id: id, parked_code, url }: SessionReport): stri
 	const anew = `\`opencode-outbox unshare ${id}\`, ${share}.`;
 	const forget = `\`opencode-outbox unshare --forget ${id}\`, ${share}; the old one stays where it is.`;
 	if (parked_code === "other_server") return `Run the agent with the server that has the share (${url}). Or: ${forget}`;
+	if (parked_code === "wish_lost")
+		return `What was asked of it went with a damaged outbox. \`opencode-outbox share ${id}\` shares it, \`unshare ${id}\` does not.`;
 	if (parked_code === "denied") return `Its ops are kept. Somebody has changed the share's secret. ${forget}`;
 	if (parked_code === "invalid_request")
 		return "Upgrade opencode-outbox here or on the server, then restart the agent.";

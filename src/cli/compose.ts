@@ -5,7 +5,8 @@ import { systemClock } from "../model/clock.ts";
 import { OutboxError } from "../model/errors.ts";
 import type { Logger } from "../model/logger.ts";
 import { Ballast } from "../outbox/ballast.ts";
-import { type Outbox, openOutbox } from "../outbox/outbox.ts";
+import { hasTraces, openKeptOutbox } from "../outbox/keeper.ts";
+import type { Outbox } from "../outbox/outbox.ts";
 import { DatabaseSource } from "../source/database.ts";
 import { findOpencodeDatabase } from "../source/discovery.ts";
 import { ServerExtras } from "../source/extras.ts";
@@ -20,14 +21,20 @@ import { remoteServer, type Settings } from "./settings.ts";
 /** An agent's parts, as the settings ask for them. Opens nothing yet. */
 export function agentOptions(settings: Settings, log: Logger): AgentOptions {
 	const paths = pathsIn(settings.dataDir);
+	const ballast = new Ballast(paths.outbox);
+	let wasHere = hasTraces(paths.outbox, paths.identity);
 	return {
 		lockPath: paths.lock,
-		openOutbox: async () => {
-			const outbox = await openOutbox(paths.outbox);
+		openOutbox: async (found) => {
+			const outbox = await openKeptOutbox(
+				{ path: paths.outbox, hasTraces: wasHere, ballast, clock: systemClock, log },
+				found,
+			);
 			prepareIdentity(paths.identity, log);
+			wasHere = true;
 			return outbox;
 		},
-		room: (outbox) => roomOf(outbox, settings, log, new Ballast(paths.outbox)),
+		room: (outbox) => roomOf(outbox, settings, log, ballast),
 		createKey: createKeysIn(paths.identity),
 		openSource: (identity) => openSource(settings, identity),
 		opencodeDb: findOpencodeDatabase(process.env, settings.opencodeDb).path,

@@ -37,9 +37,15 @@ export async function withHost<T>(settings: Settings, log: Logger, body: (host: 
 	const agent = await startUnlessOwned(settings, log);
 	if (agent) {
 		try {
-			const { outbox } = agent;
-			const capture = (signal: AbortSignal) => agent.capture(signal);
-			return await body({ outbox, beside: false, capture, until: untilOn(outbox), idle: () => agent.idle() });
+			return await body({
+				get outbox() {
+					return agent.outbox;
+				},
+				beside: false,
+				capture: (signal) => agent.capture(signal),
+				until: untilOn(() => agent.outbox),
+				idle: () => agent.idle(),
+			});
 		} finally {
 			await agent.stop();
 		}
@@ -76,7 +82,7 @@ async function withHeir<T>(settings: Settings, log: Logger, body: (host: Host) =
 					source.close();
 				}
 			},
-			until: untilOn(outbox, takeOver),
+			until: untilOn(() => outbox, takeOver),
 			idle: () => heir?.idle() ?? !sendable(outbox, mode).some((row) => row.pending),
 		});
 	} finally {
@@ -94,11 +100,11 @@ async function startUnlessOwned(settings: Settings, log: Logger): Promise<Agent 
 	}
 }
 
-function untilOn(outbox: Outbox, takeOver?: () => Promise<void>) {
+function untilOn(outbox: () => Outbox, takeOver?: () => Promise<void>) {
 	return async (claim: () => boolean, signal: AbortSignal): Promise<boolean> => {
 		for (let lookedAt = systemClock.now(); !claim(); ) {
 			if (signal.aborted) return false;
-			const agent = outbox.agent();
+			const agent = outbox().agent();
 			if (agent?.server_state === "refused")
 				throw new OutboxError("denied", `The share server ${agent.server_url ?? ""} does not accept the server key.`);
 			await systemClock.sleep(LOOK_MS, signal);

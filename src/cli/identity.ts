@@ -1,4 +1,3 @@
-import { existsSync } from "node:fs";
 import { type CreateKey, createKeysOf } from "../model/identity.ts";
 import { ensureSecret, type SecretKind } from "./secret-file.ts";
 
@@ -25,8 +24,4 @@ export function createKeysIn(path: string): CreateKey {
 /** Makes the identity unless there is one. Throws OutboxError config, read_only, disk_full, io. */
 export function ensureIdentity(path: string): void {
 	ensureSecret(path, IDENTITY);
-}
-
-export function hasIdentity(path: string): boolean {
-	return existsSync(path);
 }

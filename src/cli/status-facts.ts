@@ -52,6 +52,8 @@ export function statusOf(
 		readonly dataDir: string;
 		/** Of the disk that holds the outbox; undefined when it cannot be told. */
 		readonly freeBytes?: number | undefined;
+		/** Outboxes that were set aside because they were damaged: full paths. */
+		readonly setAside?: readonly string[] | undefined;
 	},
 ): Status {
 	const { isLocked, now, version, dataDir } = facts;
@@ -88,7 +90,7 @@ export function statusOf(
 		},
 		sessions: [...report.sessions].sort((a, b) => latest(b) - latest(a)),
 	};
-	return { ...status, attention: attentionTo(status, facts.freeBytes) };
+	return { ...status, attention: attentionTo(status, facts, agent?.damage ?? null) };
 }
 
 function agentState(said: AgentState | undefined, isLocked: boolean): AgentState | "dead" {

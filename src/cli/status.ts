@@ -1,4 +1,5 @@
-import { statfsSync } from "node:fs";
+import { existsSync, readdirSync, statfsSync } from "node:fs";
+import { join } from "node:path";
 import { defineCommand } from "citty";
 import { version } from "../model/version.ts";
 import { EMPTY_REPORT, openReport, type Report } from "../outbox/report.ts";
@@ -27,7 +28,13 @@ export const command = teach(
 		async run({ args }) {
 			const { dataDir } = resolveSettings(args);
 			const seen = await look(pathsIn(dataDir));
-			const facts = { ...seen, version: version(), dataDir, freeBytes: freeBytesAt(dataDir) };
+			const facts = {
+				...seen,
+				version: version(),
+				dataDir,
+				freeBytes: freeBytesAt(dataDir),
+				setAside: setAsideIn(dataDir),
+			};
 			const status = statusOf(seen.report ?? EMPTY_REPORT, facts);
 			const isBlank = seen.report === undefined && !seen.isLocked;
 			if (args.json) process.stdout.write(jsonLine(status));
@@ -63,6 +70,13 @@ function freeBytesAt(dataDir: string): number | undefined {
 	} catch {
 		return undefined;
 	}
+}
+
+/** Damaged outboxes that were set aside (outbox/keeper.ts), by full path. */
+function setAsideIn(dataDir: string): string[] {
+	const names = existsSync(dataDir) ? readdirSync(dataDir) : [];
+	const isOne = (name: string) => /^outbox\.db\.damaged-[^-]+-[^-]+-[^-]+-[^-]+-[^-]+Z$/.test(name);
+	return names.filter(isOne).map((name) => join(dataDir, name));
 }
 
 /** How often a look is repeated while the agent is just coming or going. */

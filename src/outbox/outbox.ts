@@ -13,7 +13,12 @@ import { sealVerb } from "./seal.ts";
 import { sessionVerbs } from "./session.ts";
 import { storageVerbs, TroubleBell, type TroubleListener } from "./storage.ts";
 
-export const OUTBOX_KIND = { name: "an outbox", applicationId: 0x6f636f78, migrations: "outbox" } as const;
+export const OUTBOX_KIND = {
+	name: "an outbox",
+	applicationId: 0x6f636f78,
+	migrations: "outbox",
+	whenDamaged: "`opencode-outbox run` sets it aside, saves what can be read of it, and compares what was shared.",
+} as const;
 
 /**
  * The outbox of one machine, and the only writer of its file.

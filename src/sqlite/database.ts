@@ -14,6 +14,8 @@ export interface DatabaseKind {
 	readonly applicationId: number;
 	/** Folder below `migration/`. */
 	readonly migrations: string;
+	/** What a person does about a damaged one, where that is not what the error's code says. */
+	readonly whenDamaged?: string;
 }
 
 /** How long the switch to WAL is tried against other processes that open the same new file, in ms. */
@@ -53,7 +55,7 @@ export async function openDatabase(path: string, kind: DatabaseKind): Promise<Sq
 		return sqlite;
 	} catch (error) {
 		sqlite?.close();
-		throw asStorageError(error, path);
+		throw explain(error, path, kind);
 	}
 }
 
@@ -67,7 +69,7 @@ export async function openForReading(path: string, kind: DatabaseKind): Promise<
 		if ((await lookAt(path, kind)) !== "made") throw new OutboxError("io", `${path} has not been made yet.`);
 		return await openSqlite(path, { readonly: true });
 	} catch (error) {
-		throw asStorageError(error, path);
+		throw explain(error, path, kind);
 	}
 }
 
@@ -101,7 +103,7 @@ export async function lookAt(path: string, kind: DatabaseKind): Promise<"none" |
 			return "made";
 		}, "deferred");
 	} catch (error) {
-		if (!isHotJournal(error)) throw asStorageError(error, path);
+		if (!isHotJournal(error)) throw explain(error, path, kind);
 		// Ours have a rollback journal only until they are in WAL mode, while they are a page long.
 		if (stat.size > PAGE_BYTES)
 			throw foreign(`has an unfinished transaction of another program; it is not ${kind.name}`);
@@ -109,6 +111,12 @@ export async function lookAt(path: string, kind: DatabaseKind): Promise<"none" |
 	} finally {
 		probe?.close();
 	}
+}
+
+function explain(thrown: unknown, path: string, { whenDamaged: hint }: DatabaseKind): unknown {
+	const error = asStorageError(thrown, path);
+	if (hint === undefined || !(error instanceof OutboxError) || error.code !== "corrupt") return error;
+	return new OutboxError("corrupt", error.message, { hint, cause: error.cause });
 }
 
 /** Lets SQLite undo the transaction that a killed process has left behind. */

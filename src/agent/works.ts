@@ -1,0 +1,158 @@
+import { randomUUID } from "node:crypto";
+import { messageOf, OutboxError } from "../model/errors.ts";
+import { keys } from "../model/op.ts";
+import type { Outbox } from "../outbox/outbox.ts";
+import type { Doorbell } from "../source/doorbell.ts";
+import type { ServerExtras } from "../source/extras.ts";
+import { type Change, isPoison } from "../source/source.ts";
+import { isFull } from "../sqlite/errors.ts";
+import type { AgentOptions } from "./agent.ts";
+import { Capture } from "./capture.ts";
+import { Flusher } from "./flusher.ts";
+import type { Truth } from "./redeemer.ts";
+import type { ServerLink } from "./server-link.ts";
+import { Watcher } from "./watcher.ts";
+
+/** After the flusher met a disk error, in ms. */
+const RESTART_WAIT_MS = 5000;
+
+/** Everything of an agent that works on one open outbox. Runs from the start, and ends before the outbox is closed. */
+export class Works {
+	readonly outbox: Outbox;
+	readonly watcher: Watcher;
+	readonly flusher: Flusher;
+	readonly #options: AgentOptions;
+	readonly #capture: Capture;
+	readonly #capturing = new AbortController();
+	readonly #flushing = new AbortController();
+	readonly #loops: Promise<unknown>[] = [];
+	#doorbellProblem: string | undefined;
+
+	/** @param onDamage called with what a verb threw when it met a damaged file; the verb is still on the stack. */
+	constructor(options: AgentOptions, link: ServerLink, outbox: Outbox, onDamage: (error: unknown) => void) {
+		this.#options = options;
+		this.outbox = outbox;
+		const { mode, clock, random, log, pollMs, opencode } = options;
+		const room = options.room?.(outbox);
+		this.#capture = new Capture({ outbox, mode, room, clock, log });
+		this.watcher = new Watcher({
+			...{ outbox, capture: this.#capture, room, pollMs, clock, log },
+			openSource: () => options.openSource(outbox.agent()?.opencode_identity ?? undefined),
+			isConnected: () => this.#isConnected(),
+			onNews: () => this.flusher.wake(),
+		});
+		this.flusher = new Flusher({
+			...{ outbox, mode, clock, random, log, transport: link.transport, server: link.server, owner: randomUUID() },
+			createKey: options.createKey,
+			truth: (sessionId) => this.#truth(sessionId),
+		});
+		insist(() => this.#introduce(link));
+		outbox.onTrouble((trouble, error) => {
+			if (trouble === "damaged") onDamage(error);
+		});
+		this.#loops.push(this.watcher.run(this.#capturing.signal), this.#flush());
+		this.#loops.push(this.#hear(options.fileDoorbell, undefined));
+		if (opencode) this.#loops.push(this.#hear(opencode.doorbell, opencode.extras));
+	}
+
+	/** Calls under way end as unknown and are reconciled by whoever comes next. */
+	async end(): Promise<void> {
+		this.#capturing.abort();
+		this.#flushing.abort();
+		await Promise.allSettled(this.#loops);
+		this.watcher.close();
+	}
+
+	/** Takes the outbox over from whoever had it, and says so. */
+	#introduce(link: ServerLink): void {
+		const { outbox } = this;
+		const { mode, clock, opencode } = this.#options;
+		outbox.recover();
+		// What another server or version mends is tried once with each start.
+		for (const code of ["other_server", "invalid_request"]) outbox.unpark(code);
+		outbox.parkForeign(link.server.id);
+		const now = clock.now();
+		if (this.#options.hurry) outbox.hurry();
+		// Who starts an agent that was not let in has probably mended the key.
+		const isDue = this.#options.hurry || outbox.agent()?.server_state === "refused";
+		if (isDue) outbox.say({ next_connect_at: 0 }, now);
+		const looksAt = { opencode_db: this.#options.opencodeDb, opencode_url: opencode?.url ?? null };
+		outbox.say({ pid: process.pid, state: "starting", since: now, ...looksAt }, now);
+		outbox.say(
+			{
+				server_url: link.url,
+				server_id: link.server.id,
+				share_mode: mode,
+				server_state: "unknown",
+				transport: null,
+				opencode_connected: false,
+			},
+			now,
+		);
+	}
+
+	/** The flusher, started again when the disk would not take what it wrote. */
+	async #flush(): Promise<void> {
+		const { signal } = this.#flushing;
+		const { clock, log } = this.#options;
+		while (!signal.aborted) {
+			try {
+				await this.flusher.run(signal);
+			} catch (error) {
+				log.error({ err: messageOf(error) }, "flushing is stopped for a moment");
+				await clock.sleep(RESTART_WAIT_MS, signal);
+			}
+		}
+	}
+
+	/** Whether OpenCode's own server is heard; why not is said once. */
+	#isConnected(): boolean {
+		const { doorbell, url } = this.#options.opencode ?? {};
+		if (doorbell === undefined || doorbell.problem === this.#doorbellProblem) return doorbell?.connected ?? false;
+		this.#doorbellProblem = doorbell.problem;
+		if (doorbell.problem !== undefined)
+			this.#options.log.warn({ url, err: doorbell.problem }, "OpenCode's server is not heard; its database is polled");
+		return doorbell.connected;
+	}
+
+	/** Looks when OpenCode rings; what only its API tells is asked for once a turn or an undo has ended. */
+	async #hear(doorbell: Doorbell, extras: ServerExtras | undefined): Promise<void> {
+		const { outbox, watcher, flusher } = this;
+		const { signal } = this.#capturing;
+		const { log } = this.#options;
+		for await (const { session_id, directory, settled } of doorbell.rings(signal)) {
+			try {
+				watcher.ring();
+				if (!extras || !settled || session_id === undefined || directory === undefined) continue;
+				// A turn's end comes long after its session was captured, but for a session that has only just been made.
+				if (!outbox.isCaptured(session_id, keys.session)) await watcher.pass(signal);
+				if (!outbox.isCaptured(session_id, keys.session)) continue;
+				const models = watcher.source?.models(session_id) ?? [];
+				const states = await extras.extras(session_id, directory, { models, signal });
+				if (!signal.aborted && this.#capture.appendState(session_id, states)) flusher.wake();
+			} catch (error) {
+				log.debug({ session: session_id, err: messageOf(error) }, "a doorbell led to nothing; the poll goes on");
+			}
+		}
+	}
+
+	#truth(sessionId: string): Truth | undefined {
+		const { source } = this.watcher;
+		if (source === undefined) throw new OutboxError("no_source", "OpenCode's database is not open.");
+		const snapshot = source.snapshot(sessionId);
+		if (snapshot === undefined) return undefined;
+		const entities = snapshot.entities.filter((entity): entity is Change => !isPoison(entity));
+		const unreadable = new Set(snapshot.entities.filter(isPoison).map((entity) => entity.key));
+		return { entities, unreadable, watermark: snapshot.to };
+	}
+}
+
+/** Writes; once more when the disk was full, since the room has given its ballast up by then. */
+function insist(write: () => void): void {
+	try {
+		write();
+	} catch (error) {
+		if (!isFull(error)) throw error;
+		write();
+	}
+}
