@@ -24,6 +24,8 @@ export interface Truth {
 	readonly entities: readonly EntityState[];
 	/** Keys of what it has but cannot be read. */
 	readonly unreadable: ReadonlySet<string>;
+	/** Keys of what its log tells to have been removed; an outbox that lost its own note of that is told by it. */
+	readonly removed: readonly string[];
 	readonly watermark: Watermark | null;
 }
 
@@ -83,7 +85,8 @@ export class Redeemer {
 	async fence(sessionId: string, handle: RedeemedShare): Promise<void> {
 		this.#handles.delete(sessionId);
 		const grant = await attempt("use", () => handle.revokeCapability({ rotate_secret: false, rotate_slug: false }));
-		this.#options.outbox.epoch(sessionId, grant.capability_epoch);
+		// All of it: the note of the link may be what is damaged here.
+		this.#options.outbox.granted(sessionId, grant);
 	}
 
 	/** Deletes the session's share and forgets what was captured; the session is not shared again by itself. */
@@ -215,7 +218,7 @@ export class Redeemer {
 		if (truth) {
 			const known = new Set(truth.entities.map((entity) => entity.key));
 			const extras = own.filter(({ key }) => !known.has(key) && EVENTLESS.has(key));
-			const gone = goneSince([...captured.keys(), ...removed], truth.entities, truth.unreadable);
+			const gone = goneSince([...captured.keys(), ...removed, ...truth.removed], truth.entities, truth.unreadable);
 			return { entities: [...truth.entities, ...extras], adopted: NONE, gone: [...gone], lost: [] };
 		}
 		// Another copy of this outbox has brought the share further than this one ever captured: what is there is right.

@@ -143,7 +143,8 @@ export class Works {
 		if (snapshot === undefined) return undefined;
 		const entities = snapshot.entities.filter((entity): entity is Change => !isPoison(entity));
 		const unreadable = new Set(snapshot.entities.filter(isPoison).map((entity) => entity.key));
-		return { entities, unreadable, watermark: snapshot.to };
+		const removed = source.removals(sessionId).map((removal) => removal.key);
+		return { entities, unreadable, removed, watermark: snapshot.to };
 	}
 }
 

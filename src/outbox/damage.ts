@@ -50,6 +50,7 @@ export function findDamage(sqlite: Sqlite, found: unknown): string | undefined {
 
 /**
  * Sessions whose line of ops does not add up: what is sealed and unacknowledged must be there, in batches, to the last op.
+ * Also those whose link contradicts itself: a comparison brings the server's own word for it.
  *
  * Structure says nothing of numbers, and a WAL that lost its end puts back an older page beside a newer one.
  */
@@ -59,7 +60,9 @@ export function brokenLines(sqlite: Sqlite): string[] {
 			(SELECT count(*) FROM op WHERE op.session_id = session.session_id AND op.id > acked_id AND op.id <= sealed_id)
 				<> sealed_cursor - acked_cursor
 			OR (SELECT coalesce(sum(min(ops, first_position + ops - acked_cursor)), 0) FROM batch
-				WHERE batch.session_id = session.session_id) <> sealed_cursor - acked_cursor`);
+				WHERE batch.session_id = session.session_id) <> sealed_cursor - acked_cursor
+			OR EXISTS (SELECT 1 FROM share WHERE share.session_id = session.session_id
+				AND instr(url, '/share/') > 0 AND substr(url, instr(url, '/share/') + 7) <> slug)`);
 	return rows.all().map((row) => row.session_id);
 }
 

@@ -70,8 +70,8 @@ async function open(options: KeeperOptions, found: unknown): Promise<Outbox> {
 		}
 		const outbox = outboxOn(sqlite);
 		for (const sessionId of brokenLines(sqlite)) {
-			log.error({ session: sessionId }, "stored positions are damaged; the session will be compared");
-			outbox.mustCompare(sessionId, "the positions stored in the outbox do not add up: it was damaged");
+			log.error({ session: sessionId }, "what is stored of it contradicts itself; the session will be compared");
+			outbox.mustCompare(sessionId, "what the outbox stores of it does not add up: it was damaged");
 		}
 		return outbox;
 	} catch (error) {

@@ -15,6 +15,8 @@ export interface Salvaged {
 
 /** How far a place that cannot be read is stepped over at most, in row ids; then the rest of the table counts as lost. */
 const STEP_MAX = 2 ** 40;
+/** After so many places in one table the rest of it counts as lost: what is left is not worth an agent that hangs. */
+const GAPS_MAX = 1000;
 const WANTED = ["auto", "share", "unshare", "never"];
 
 /**
@@ -98,19 +100,23 @@ function copy(old: Sqlite, sqlite: Sqlite, table: string, sound: (row: Row) => R
 /** The rows of a table that can be read, in the order of their ids: what cannot is stepped over, ever further. */
 function* readable(sqlite: Sqlite, table: string, onGap: () => void): Generator<Row> {
 	let [after, step] = [-1, 1];
-	while (step <= STEP_MAX) {
+	for (let gaps = 0; step <= STEP_MAX && gaps < GAPS_MAX; ) {
 		try {
 			const rows = sqlite.prepare<Row & { rowid_: number }>(
 				`SELECT rowid AS rowid_, * FROM ${table} NOT INDEXED WHERE rowid > ? ORDER BY rowid`,
 			);
 			for (const { rowid_, ...row } of rows.iterate(after)) {
+				if (rowid_ <= after) throw new Error("a damaged page leads back");
 				after = rowid_;
 				step = 1;
 				yield row;
 			}
 			return;
 		} catch {
-			if (step === 1) onGap();
+			if (step === 1) {
+				onGap();
+				gaps++;
+			}
 			after += step;
 			step *= 2;
 		}

@@ -6,9 +6,10 @@ import { isBusy } from "../sqlite/errors.ts";
 import { type FoundDatabase, noSource } from "./discovery.ts";
 import type { ModelRef } from "./extras.ts";
 import { fileIdentity, openForTailing, sourceError } from "./file.ts";
+import { changeOf } from "./intents.ts";
 import { doubtOfDeletion } from "./lineage.ts";
 import { readLog, readSnapshot, readState } from "./session.ts";
-import { type Captured, isPoison, type SessionRead, type Source } from "./source.ts";
+import { type Captured, type Change, isPoison, type SessionRead, type Source } from "./source.ts";
 import { isCoveredBy, openTables, type SweptSession, type Tables } from "./tables.ts";
 
 export interface DatabaseSourceOptions {
@@ -132,6 +133,11 @@ export class DatabaseSource implements Source {
 	 */
 	snapshot(sessionId: string): Snapshot | undefined {
 		return this.#now((tables) => readSnapshot(tables, sessionId, null, "asked for"));
+	}
+
+	removals(sessionId: string): Change[] {
+		const changes = this.#now((tables) => tables.removals.all(sessionId).map(changeOf));
+		return changes.filter((change): change is Change => change !== undefined && !isPoison(change));
 	}
 
 	/** The models that the session's user messages were sent to, in order of first use: what to ask a server's extras for. */

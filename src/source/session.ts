@@ -7,8 +7,11 @@ import type { Tables } from "./tables.ts";
 
 /** Events in one read: their collapse and the transaction that captures them stay in the low milliseconds. */
 const EVENTS_PER_READ = 1000;
-/** Bytes of events in one read, unless a single one is larger: bounds memory, and how long a read holds OpenCode's WAL. */
-const BYTES_PER_READ = 4 * 1024 * 1024;
+/**
+ * Bytes of events in one read, unless a single one is larger: bounds memory, how long a read holds OpenCode's WAL, and the
+ * room that a small disk must have for one transaction.
+ */
+const BYTES_PER_READ = 1024 * 1024;
 
 type LogRead = Extract<SessionRead, { kind: "log" }>;
 type Snapshot = Extract<SessionRead, { kind: "snapshot" }>;

@@ -95,6 +95,8 @@ export interface Source {
 	changed(): boolean;
 	/** The whole session as it stands now, or undefined when OpenCode does not have it. What `verify` and *compare* use. */
 	snapshot(sessionId: string): Extract<SessionRead, { kind: "snapshot" }> | undefined;
+	/** The removals of messages and parts that the session's log still tells: what *compare* may take off a share. */
+	removals(sessionId: string): readonly Change[];
 	/** The models that the session's user messages were sent to, in order of first use. */
 	models(sessionId: string): { providerID: string; modelID: string }[];
 	/** Names this database among others; told back to a later source, it makes deletions certain that nobody saw. */

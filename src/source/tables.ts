@@ -128,6 +128,9 @@ export function openTables(sqlite: Sqlite) {
 		events: sqlite.prepare<EventRow>(
 			`SELECT aggregate_id, seq, id, type, ${limit} FROM ${event} WHERE aggregate_id = ? AND seq > ? ORDER BY seq LIMIT ?`,
 		),
+		/** What the log says was removed, in order. */
+		removals: sqlite.prepare<EventRow>(`SELECT aggregate_id, seq, id, type, ${limit} FROM ${event}
+			WHERE aggregate_id = ? AND type IN ('message.removed.1', 'message.part.removed.1') ORDER BY seq`),
 		facts: statement<Facts>(`SELECT id AS session_id, parent_id, title, directory FROM session WHERE id = ?`),
 		/** The session's row, or how large it is when it is too large to load. */
 		sessionRow(id: string): SessionRow | number | undefined {

@@ -37,8 +37,10 @@ export async function acquireLock(path: string): Promise<Lock | Owned> {
 	try {
 		mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
 		sqlite = await openSqlite(path, { busyTimeoutMs: ACQUIRE_MS });
-		// First, as the journal takes over its mode; and never on a file with something in it, which is not ours.
+		// Never on a file with something in it, which is not ours.
 		if (statSync(path).size === 0) chmodSync(path, 0o600);
+		// Nothing is ever written, so there is nothing to undo; and a full disk has no room for a journal.
+		sqlite.exec("PRAGMA journal_mode = MEMORY");
 		sqlite.exec("BEGIN EXCLUSIVE");
 		tellPid(path);
 	} catch (error) {

@@ -135,7 +135,12 @@ export async function openLab(options: LabOptions = {}): Promise<Lab> {
 				truth: (sessionId) => {
 					const entities = truth.get(sessionId);
 					return (
-						entities && { entities, unreadable: new Set(), watermark: outbox.session(sessionId)?.watermark ?? null }
+						entities && {
+							entities,
+							unreadable: new Set(),
+							removed: [],
+							watermark: outbox.session(sessionId)?.watermark ?? null,
+						}
 					);
 				},
 			});

@@ -99,8 +99,11 @@ async function captureHuge(lab: Lab, ops: readonly Op[]): Promise<void> {
 			yield { kind: "log", session, from: mark(n), to: mark(n + changes.length) ?? nowhere(), changes, state: [] };
 		}
 	}
-	const [changed, snapshot, models] = [() => true, nowhere, nowhere];
-	await capture.pass({ read, changed, snapshot, models, identity: "", close: nowhere }, new AbortController().signal);
+	const [changed, snapshot, removals, models] = [() => true, nowhere, nowhere, nowhere];
+	await capture.pass(
+		{ read, changed, snapshot, removals, models, identity: "", close: nowhere },
+		new AbortController().signal,
+	);
 }
 
 function nowhere(): never {

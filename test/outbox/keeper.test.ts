@@ -231,14 +231,17 @@ describe("what never was ours is refused and left as it is", () => {
 	});
 });
 
-test("a session whose positions do not add up is compared, and the others go on", async () => {
+test("a session whose positions or link do not add up is compared, and the others go on", async () => {
 	for (const damage of ["sealed_id = sealed_id + 1", "acked_id = 0", "sealed_cursor = 7"]) {
 		const path = await used();
 		await tamper(path, `UPDATE session SET ${damage} WHERE session_id = ?`, S);
 		const { outbox } = await keep(path);
-		expect(outbox.session(S)?.compare_reason, damage).toContain("do not add up");
+		expect(outbox.session(S)?.compare_reason, damage).toContain("does not add up");
 		expect(asideOf(path)).toEqual([]);
 	}
+	const linked = await used();
+	await tamper(linked, "UPDATE share SET slug = 'slvg'");
+	expect((await keep(linked)).outbox.session(S)?.compare_reason).toContain("does not add up");
 	const { outbox } = await keep(await used());
 	expect(outbox.session(S)?.compare_reason).toBeNull();
 });
