@@ -95,6 +95,7 @@ async function hasOurTables(path: string): Promise<boolean> {
 	}
 }
 
-function isSqlError(error: unknown): boolean {
+/** True when a statement does not fit the schema. */
+export function isSqlError(error: unknown): boolean {
 	return (error as { code?: unknown } | undefined)?.code === "SQLITE_ERROR";
 }

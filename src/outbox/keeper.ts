@@ -7,7 +7,7 @@ import { openDatabase } from "../sqlite/database.ts";
 import { openSqlite, type Sqlite } from "../sqlite/driver.ts";
 import { isDamage, isFull } from "../sqlite/errors.ts";
 import { type Ballast, ballastPath } from "./ballast.ts";
-import { brokenLines, findDamage, setAside, wasOurs } from "./damage.ts";
+import { brokenLines, findDamage, isSqlError, setAside, wasOurs } from "./damage.ts";
 import { OUTBOX_KIND, type Outbox, outboxOn } from "./outbox.ts";
 import { type Salvaged, salvage } from "./salvage.ts";
 
@@ -63,7 +63,7 @@ async function open(options: KeeperOptions, found: unknown): Promise<Outbox> {
 	try {
 		// SQLite itself has met the damage; what reserve's hashes tell is only cause to look.
 		const certain = isDamage(found) && !isOurs(found) ? messageOf(found) : undefined;
-		const damage = certain ?? findDamage(sqlite, found);
+		const damage = certain ?? findDamage(sqlite, found) ?? schemaDamage(sqlite);
 		if (damage !== undefined) {
 			sqlite.close();
 			return await replace(options, damage);
@@ -77,6 +77,17 @@ async function open(options: KeeperOptions, found: unknown): Promise<Outbox> {
 	} catch (error) {
 		sqlite.close();
 		throw error;
+	}
+}
+
+/** What the verbs cannot be prepared for: a schema that was migrated to the end has every name they use. */
+function schemaDamage(sqlite: Sqlite): string | undefined {
+	try {
+		outboxOn(sqlite);
+		return undefined;
+	} catch (error) {
+		if (!isSqlError(error)) throw error;
+		return `its schema does not fit: ${messageOf(error)}`;
 	}
 }
 

@@ -106,6 +106,14 @@ describe("a damaged outbox is set aside and salvaged", () => {
 		expect(asideOf(path)).toHaveLength(1);
 	});
 
+	test("when its schema names other columns than it was made with", async () => {
+		const path = await used();
+		const bytes = readFileSync(path);
+		bytes.write("acked_op_ie", bytes.indexOf("acked_op_id"));
+		writeFileSync(path, bytes);
+		expectRebuilt((await keep(path)).outbox);
+	});
+
 	test("when an index does not match its table", async () => {
 		const path = await used();
 		const sqlite = await openSqlite(path);
