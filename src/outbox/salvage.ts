@@ -22,7 +22,7 @@ const WANTED = ["auto", "share", "unshare", "never"];
 /**
  * Brings what can be read of a damaged outbox into a new one, table by table, row by row.
  *
- * Positions are not believed: every session that was shared is compared with its share before anything is sent, and
+ * Positions are not believed: every session of which something was captured is compared with its share before anything is sent, and
  * captured anew as a whole. Ops come along only with a matching hash: they are what a share can be rebuilt from, and the
  * removals that it may not have yet. What belongs to no session that could be read stays behind.
  *
@@ -61,7 +61,8 @@ export function salvage(old: Sqlite, sqlite: Sqlite, reason: string): Salvaged[]
 	sqlite
 		.prepare(`UPDATE session SET compare_reason = ? WHERE wanted <> 'never' AND (
 			EXISTS (SELECT 1 FROM share WHERE share.session_id = session.session_id)
-			OR EXISTS (SELECT 1 FROM op WHERE op.session_id = session.session_id))`)
+			OR EXISTS (SELECT 1 FROM op WHERE op.session_id = session.session_id)
+			OR EXISTS (SELECT 1 FROM entity WHERE entity.session_id = session.session_id))`)
 		.run(reason);
 	return [sessions, shares, dead, entities, removed, ops];
 }

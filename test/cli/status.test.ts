@@ -189,6 +189,7 @@ describe("what status derives", () => {
 			damage: null,
 		},
 	};
+	const RUNS = { state: "running", server_state: "connected" } as const;
 	const report = (state: "running" | "stopped" | "draining", server_state: "refused" | "unreachable") => {
 		return { ...EMPTY_REPORT, agent: { ...row, state, server_state } };
 	};
@@ -196,6 +197,25 @@ describe("what status derives", () => {
 	test("a held lock under a row that says stopped is the next agent starting", () => {
 		expect(statusOf(report("stopped", "unreachable"), facts).agent).toMatchObject({ state: "starting", pid: null });
 		expect(statusOf(EMPTY_REPORT, facts).agent).toMatchObject({ state: "starting", pid: null });
+	});
+
+	test("capture that waits for room needs a person, and says for what", () => {
+		const paused = (code: string) => ({ ...EMPTY_REPORT, agent: { ...row, ...RUNS, capture_paused: code } });
+		const full = statusOf(paused("outbox_full"), facts);
+		expect(full.agent.capture_paused).toBe("outbox_full");
+		expect(full.attention).toEqual([expect.objectContaining({ next: expect.stringContaining("--outbox-max") })]);
+		const disk = statusOf(paused("disk_full"), facts);
+		expect(disk.attention).toEqual([expect.objectContaining({ next: expect.stringContaining("Free some space") })]);
+	});
+
+	test("a damaged outbox that was set aside needs a person until its file is taken away", () => {
+		const damage = "The outbox was damaged (malformed). It is kept as outbox.db.damaged-2026-01-01T00-00-00.000Z.";
+		const report = { ...EMPTY_REPORT, agent: { ...row, ...RUNS, damage } };
+		const setAside = ["/d/outbox.db.damaged-2026-01-01T00-00-00.000Z", "/d/outbox.db.damaged-2025-01-01T00-00-00.000Z"];
+		const { attention } = statusOf(report, { ...facts, setAside });
+		expect(attention.map((item) => item.what)).toEqual([damage, expect.stringContaining("2025-01-01")]);
+		expect(attention[0]?.next).toContain(setAside[0]);
+		expect(statusOf(report, facts).attention).toEqual([]);
 	});
 
 	test("a server that refuses the key needs a person; one that is silent does not, and tells when it is tried next", () => {
