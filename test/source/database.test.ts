@@ -118,9 +118,9 @@ describe("a long log", () => {
 		expect(reads[1]?.from).toEqual(reads[0]?.to);
 	});
 
-	it("comes in pages of 4 MiB", async () => {
+	it("comes in pages of 1 MiB", async () => {
 		opencode.session("ses_a");
-		for (let n = 0; n < 5; n++) opencode.message("ses_a", `msg_${n}`, "x".repeat(1_500_000));
+		for (let n = 0; n < 5; n++) opencode.message("ses_a", `msg_${n}`, "x".repeat(400_000));
 		const reads = (await reader.read()) as Extract<SessionRead, { kind: "log" }>[];
 		expect(reads.map((read) => read.changes.length)).toEqual([3, 2, 1]);
 	});
