@@ -11,7 +11,7 @@ import { fastFolder } from "./machine.ts";
 const CHILD = fileURLToPath(new URL("child/faults.ts", import.meta.url));
 /** From one N to the next: `npm run test:faults` leaves none out (issue 3, part 5). A kill takes a process of its own. */
 const STEP = Number(process.env.FAULT_STEP ?? 12);
-const KILL_STEP = Number(process.env.KILL_STEP ?? 120);
+const KILL_STEP = Number(process.env.KILL_STEP ?? 60);
 
 const root = fastFolder();
 afterAll(() => root.remove());
