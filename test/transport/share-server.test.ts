@@ -72,9 +72,9 @@ describe.each(KINDS)("over %s, the share server", (kind) => {
 		expect(await failureOf(connection.redeem(grant.share_id, "s".repeat(43)))).toMatchObject({ code: "denied" });
 		const share = await connection.redeem(grant.share_id, grant.secret);
 		const renewed = await share.revokeCapability({ rotate_secret: false, rotate_slug: false });
-		expect(renewed.capability_epoch).toBe(2);
+		expect(renewed.capability_epoch).toBeGreaterThan(1);
 		const stale = await failureOf(share.appendOps(batchOf(["a"])));
-		expect(stale).toMatchObject({ code: "stale_epoch", details: { capability_epoch: 2 } });
+		expect(stale).toMatchObject({ code: "stale_epoch", details: { capability_epoch: renewed.capability_epoch } });
 		await (await connection.redeem(grant.share_id, grant.secret)).deleteShare();
 		expect(await failureOf(connection.redeem(grant.share_id, grant.secret))).toMatchObject({ code: "revoked" });
 	});
