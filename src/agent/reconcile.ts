@@ -8,6 +8,8 @@ export interface LocalPosition {
 	readonly acked_op_id: string | null;
 	/** op_id of our sealed op at `cursor - 1`, for A < cursor <= S. */
 	opIdBelow(cursor: number): string | undefined;
+	/** Our sealed batch that has the op at `cursor - 1`, for A < cursor <= S. */
+	batchIdBelow(cursor: number): string | undefined;
 }
 
 /** Where the share says it stands. */
@@ -16,15 +18,22 @@ export interface RemotePosition {
 	readonly cursor: number;
 	/** op_id at C - 1; null when C is 0. */
 	readonly last_op_id: string | null;
+	/** The batch that took C - 1; absent where a server does not tell. */
+	readonly last_batch_id?: string | null | undefined;
 }
 
 export type Reconciliation =
 	/**
-	 * A <= C <= S, and the op at C - 1 is ours: send what is sealed again, same bytes. What arrived before is answered
-	 * op by op as a duplicate. Not taken for acknowledged on the word of one position: an older copy of this outbox may
-	 * have put that very event there, on top of other ops than ours.
+	 * Send what is sealed again, same bytes: nothing of ours arrived since (C = A), or the op at C - 1 is ours and the batch
+	 * is not. Another copy of this outbox may have put that very event there, on top of other ops than ours; the answers
+	 * tell op by op.
 	 */
 	| { readonly do: "send" }
+	/**
+	 * A < C <= S, and our batch took C - 1: it arrived, its reply was lost. A batch's name follows from all it holds and
+	 * from the batch before it, so the whole prefix is ours. Acknowledge through `cursor`, go on.
+	 */
+	| { readonly do: "ack"; readonly cursor: number }
 	/** Positions cannot be trusted; compare on top of C. `reason` is for a person. */
 	| {
 			readonly do: "compare";
@@ -49,5 +58,6 @@ export function reconcile(local: LocalPosition, remote: RemotePosition): Reconci
 		);
 	const ours = C === A ? local.acked_op_id : local.opIdBelow(C);
 	if (last_op_id !== (ours ?? null)) return compare(`op ${C - 1} of the share is not the one sent from here`);
-	return { do: "send" };
+	const isProven = C > A && remote.last_batch_id != null && remote.last_batch_id === local.batchIdBelow(C);
+	return isProven ? { do: "ack", cursor: C } : { do: "send" };
 }

@@ -131,7 +131,7 @@ export class Redeemer {
 
 	/** Redeems, and brings this side in step with where the share stands. */
 	async #redeem(share: GrantedShare): Promise<RedeemedShare> {
-		const { outbox, log } = this.#options;
+		const { outbox, clock, log } = this.#options;
 		const sessionId = share.session_id;
 		outbox.attempt(sessionId);
 		const handle = await this.#open(share);
@@ -144,13 +144,19 @@ export class Redeemer {
 
 		const local = outbox.session(sessionId);
 		if (local === undefined) throw new Error(`session ${sessionId} is not in the outbox`);
-		const position = { ...local, opIdBelow: (cursor: number) => outbox.lastBelow(sessionId, cursor)?.op_id };
+		const position = {
+			...local,
+			opIdBelow: (cursor: number) => outbox.lastBelow(sessionId, cursor)?.op_id,
+			batchIdBelow: (cursor: number) => outbox.batchBelow(sessionId, cursor),
+		};
 		const next = reconcile(position, redemption);
 		if (next.do === "compare" && next.rewritten) this.doubt();
 		const reason = local.compare_reason ?? (next.do === "compare" ? next.reason : undefined);
 		if (reason !== undefined) return this.#compare(share, handle, reason);
-		const arrived = redemption.cursor - local.acked_cursor;
-		if (arrived > 0) log.info({ session: sessionId, ops: arrived }, "a lost reply was reconciled");
+		if (redemption.cursor > local.acked_cursor) {
+			const ops = next.do === "ack" ? outbox.ack(sessionId, next.cursor, clock.now()) : 0;
+			log.info({ session: sessionId, ops, cursor: redemption.cursor }, "a lost reply was reconciled");
+		}
 		this.#handles.set(sessionId, handle);
 		return handle;
 	}

@@ -39,6 +39,14 @@ export function lastBelow(sqlite: Sqlite) {
 	return (sessionId: string, cursor: number) => at(sessionId, cursor - 1);
 }
 
+/** Name of the unacknowledged batch that has position `cursor - 1`, or undefined. */
+export function batchBelow(sqlite: Sqlite) {
+	const row = sqlite.prepare<{ batch_id: string }>(
+		"SELECT batch_id FROM batch WHERE session_id = ? AND first_position < ? AND first_position + ops >= ?",
+	);
+	return (sessionId: string, cursor: number) => row.get(sessionId, cursor, cursor)?.batch_id;
+}
+
 /**
  * Records that a session's batches may not have arrived: gives its leases back and makes the same bytes due again at
  * `nextRetryAt`. Also for attempts that failed before anything was sent.

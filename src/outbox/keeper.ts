@@ -151,7 +151,7 @@ function isOurs(found: unknown): boolean {
 function tell(salvaged: readonly Salvaged[] | undefined): string {
 	if (salvaged === undefined)
 		return "Nothing in it could be read; its shares are found again by this machine's identity, and compared.";
-	const names: Record<string, string> = { entity: "entities", dead: "dead letters", share: "shares", op: "ops" };
+	const names: Record<string, string> = { entity: "entities", dead: "dead letters", removed: "removals" };
 	const saved = salvaged.map(({ table, saved }) => `${saved} ${names[table] ?? `${table}s`}`).join(", ");
 	const lost = salvaged.filter(({ unsound, unreadable }) => unsound + unreadable > 0);
 	const what = lost.map(({ table, unsound, unreadable }) => {

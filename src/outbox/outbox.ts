@@ -1,6 +1,6 @@
 import { openDatabase } from "../sqlite/database.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
-import { ackVerb, lastBelow, nackVerb, recoverVerb, releaseVerb } from "./ack.ts";
+import { ackVerb, batchBelow, lastBelow, nackVerb, recoverVerb, releaseVerb } from "./ack.ts";
 import { agentVerbs } from "./agent-row.ts";
 import { appendVerb } from "./append.ts";
 import { deadQueries, discardVerb, reviveVerb } from "./dead.ts";
@@ -62,6 +62,7 @@ export function outboxOn(sqlite: Sqlite) {
 		deadLetter: dead.show,
 		/** The sealed, unacknowledged op at `cursor - 1`. */
 		lastBelow: lastBelow(sqlite),
+		batchBelow: batchBelow(sqlite),
 		capturedDigests: captured.digests,
 		isCaptured: captured.isCaptured,
 		buriedKeys: captured.buriedKeys,

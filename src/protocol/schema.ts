@@ -78,6 +78,8 @@ export const ShareRedemption = z.strictObject({
 	cursor: count,
 	capability_epoch: count,
 	last_op_id: id.nullable(),
+	/** The batch that took position cursor - 1, so that its client knows its whole prefix again. */
+	last_batch_id: id.nullable().optional(),
 	source_watermark: Watermark.nullable(),
 	created_at: count,
 	limits: z.strictObject({

@@ -134,6 +134,7 @@ export class ShareRules {
 				cursor,
 				capability_epoch,
 				last_op_id: this.#ledger.at(share_id, cursor - 1) ?? null,
+				last_batch_id: row.last_batch_id,
 				source_watermark:
 					row.source_seq === null || row.source_event_id === null
 						? null

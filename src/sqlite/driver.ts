@@ -62,14 +62,12 @@ export async function openSqlite(path: string, options: SqliteOptions = {}): Pro
 		path,
 		orm,
 		prepare<Row>(sql: string): Statement<Row> {
-			// Compiled when it is first used: a connection has a hundred statements, and a short-lived one uses few.
-			let compiled: ReturnType<Client["prepare"]> | undefined;
-			const statement = () => (compiled ??= client.prepare(sql));
+			const statement = client.prepare(sql);
 			return {
-				run: (...values) => statement().run(...values),
-				get: (...values) => (statement().get(...values) ?? undefined) as Row | undefined,
-				all: (...values) => statement().all(...values) as Row[],
-				iterate: (...values) => statement().iterate(...values) as IterableIterator<Row>,
+				run: (...values) => statement.run(...values),
+				get: (...values) => (statement.get(...values) ?? undefined) as Row | undefined,
+				all: (...values) => statement.all(...values) as Row[],
+				iterate: (...values) => statement.iterate(...values) as IterableIterator<Row>,
 			};
 		},
 		exec: (sql) => void client.exec(sql),

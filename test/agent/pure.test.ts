@@ -12,33 +12,43 @@ const ours = (acked_cursor: number, sealed_cursor: number): LocalPosition => ({
 	sealed_cursor,
 	acked_op_id: acked_cursor === 0 ? null : `op_${acked_cursor - 1}`,
 	opIdBelow: (cursor) => (cursor > acked_cursor && cursor <= sealed_cursor ? `op_${cursor - 1}` : undefined),
+	batchIdBelow: (cursor) => (cursor > acked_cursor && cursor <= sealed_cursor ? "ours" : undefined),
 });
 
 describe("reconcile", () => {
 	test.each([
 		["nothing of ours arrived: the same bytes again", ours(3, 7), 3, "op_2", "send"],
 		["nothing was ever sent", ours(0, 0), 0, null, "send"],
-		["our prefix arrived and its reply was lost", ours(3, 7), 5, "op_4", "send"],
-		["everything arrived and its reply was lost", ours(3, 7), 7, "op_6", "send"],
+		["our prefix arrived and its reply was lost", ours(3, 7), 5, "op_4", "ack"],
+		["everything arrived and its reply was lost", ours(3, 7), 7, "op_6", "ack"],
 		["the share is ahead of what is sealed here", ours(3, 7), 8, "op_7", "compare"],
 		["the op at the cursor is another writer's", ours(3, 7), 5, "evt_theirs", "compare"],
 		["the last acked op is not ours", ours(3, 7), 3, "evt_theirs", "compare"],
 		["the server went back", ours(3, 7), 2, "op_1", "compare"],
 		["the server went back to nothing", ours(3, 3), 0, null, "compare"],
 	] as const)("%s", (_name, local, cursor, last_op_id, expected) => {
-		expect(reconcile(local, { cursor, last_op_id }).do).toBe(expected);
+		const result = reconcile(local, { cursor, last_op_id, last_batch_id: "ours" });
+		expect(result.do).toBe(expected);
+		if (result.do === "ack") expect(result.cursor).toBe(cursor);
+	});
+
+	test.each(["theirs", null, undefined])("our op in a batch that is not ours proves nothing (%s)", (last_batch_id) => {
+		expect(reconcile(ours(3, 7), { cursor: 5, last_op_id: "op_4", last_batch_id })).toEqual({ do: "send" });
 	});
 
 	test("every pair of positions has an answer, and nothing is sent but on top of what is ours", () => {
 		for (let acked = 0; acked < 5; acked++)
 			for (let sealed = acked; sealed < 8; sealed++)
 				for (let cursor = 0; cursor < 10; cursor++)
-					for (const last of [null, `op_${cursor - 1}`, "other"]) {
-						const result = reconcile(ours(acked, sealed), { cursor, last_op_id: cursor === 0 ? null : last });
-						const isOurs = cursor === 0 || last === `op_${cursor - 1}`;
-						expect(result.do === "send").toBe(isOurs && cursor >= acked && cursor <= sealed);
-						if (result.do === "compare") expect(result.rewritten).toBe(cursor <= acked);
-					}
+					for (const last of [null, `op_${cursor - 1}`, "other"])
+						for (const last_batch_id of ["ours", "theirs"]) {
+							const last_op_id = cursor === 0 ? null : last;
+							const result = reconcile(ours(acked, sealed), { cursor, last_op_id, last_batch_id });
+							const isOurs = cursor === 0 || last === `op_${cursor - 1}`;
+							expect(result.do !== "compare").toBe(isOurs && cursor >= acked && cursor <= sealed);
+							if (result.do === "ack") expect(cursor > acked && last_batch_id === "ours").toBe(true);
+							if (result.do === "compare") expect(result.rewritten).toBe(cursor <= acked);
+						}
 	});
 });
 

@@ -196,7 +196,7 @@ describe("a stale epoch after a revocation", () => {
 		await revoke(machine, id, { rotate_secret: false, rotate_slug: false });
 		await opencode.prompt(id, "say: after the revocation");
 		await machine.expectEqual(id);
-		expect((await machine.session(id))?.epoch).toBe(before + 1);
+		expect((await machine.session(id))?.epoch).toBeGreaterThan(before);
 		await agent.stop();
 	}, 60_000);
 

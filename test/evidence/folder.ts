@@ -49,6 +49,8 @@ export function gather(folder: string): void {
 function gatherFile(path: string, name: string): void {
 	const { size, mode } = statSync(path);
 	if (size === 0 || /-(?:wal|shm|journal)$/.test(path)) return;
+	// An outbox that a test has damaged holds what it held before, whatever its first bytes say now.
+	if (/outbox\.db\.damaged-/.test(name)) return;
 	const head = headOf(path);
 	if (head.toString("latin1", 0, 15) === "SQLite format 3") {
 		const kind = head.readUInt32BE(68);

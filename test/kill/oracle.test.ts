@@ -11,8 +11,10 @@ import { World } from "./world.ts";
 /** The ledger's op ids in the opposite order; at negative positions first, since both columns are unique. */
 const REVERSED =
 	"UPDATE ledger SET position = -1 - position; UPDATE ledger SET position = (SELECT cursor FROM share) + position";
-const SECOND_SHARE = `INSERT INTO share SELECT 'shr_2', owner, session_id, 'other', 'other', secret_hash, capability_epoch,
-	cursor, source_seq, source_event_id, created_at, deleted_at FROM share`;
+const SHARE = `owner, session_id, secret_hash, capability_epoch, cursor, last_batch_id, source_seq, source_event_id,
+	created_at, deleted_at`;
+const SECOND_SHARE = `INSERT INTO share (share_id, create_key_hash, slug, ${SHARE})
+	SELECT 'shr_2', 'other', 'other', ${SHARE} FROM share`;
 const DEAD_LETTER = `INSERT INTO dead (session_id, op_id, type, key, bytes, code, reason, buried_at)
 	VALUES ('ses_1', 'x', 'message', 'message/x', 0, 'too_large', 'too large', 0)`;
 

@@ -2,12 +2,12 @@ import { expect, test } from "vitest";
 import { type Sweep, sweep } from "./cut.ts";
 import { stride } from "./extent.ts";
 
-/** Replies are always cut behind every byte, requests behind every one of `npm run test:network`. */
-const REQUEST_STRIDE = stride(29);
+/** A WebSocket's replies are always cut behind every byte, the others behind every one of `npm run test:network`. */
+const [HTTP_REPLY_STRIDE, REQUEST_STRIDE] = [stride(7), stride(29)];
 
 test.each([
 	["websocket", "to_client", 1],
-	["http-batch", "to_client", 1],
+	["http-batch", "to_client", HTTP_REPLY_STRIDE],
 	["websocket", "to_server", REQUEST_STRIDE],
 	["http-batch", "to_server", REQUEST_STRIDE],
 ] as const)(

@@ -147,10 +147,10 @@ describe("depends_on", () => {
 		const { outbox } = await freshOutbox();
 		append(outbox, [message("e1", "m1"), message("e2", "m2"), message("e3", "m3"), message("e4", "m4")]);
 		const pairs = { ...WIDE, ops_per_batch: 2 };
-		const chained = sealAndReserve(outbox, pairs).map((batch) => batch.ops.map((op) => op.depends_on));
-		expect(chained).toEqual([
+		const batches = sealAndReserve(outbox, pairs);
+		expect(batches.map((batch) => batch.ops.map((op) => op.depends_on))).toEqual([
 			[null, null],
-			["e2", null],
+			[batches[0]?.batch_id, null],
 		]);
 		outbox.ack(S, 4, 2000);
 		append(outbox, [message("e5", "m5")]);

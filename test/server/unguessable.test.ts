@@ -108,7 +108,7 @@ describe("the sources", () => {
 		"model/batch.ts": /^ulid$/,
 		"agent/capture.ts": /^(ulid|monotonicFactory)$/,
 		"agent/redeemer.ts": /^(ulid|monotonicFactory)$/,
-		"agent/agent.ts": /^randomUUID$/,
+		"agent/works.ts": /^randomUUID$/,
 	};
 
 	test("take what can be guessed for nothing but waits and the ids of ops", () => {

@@ -61,12 +61,17 @@ export class Disk {
 		return {
 			...sqlite,
 			prepare: <Row>(sql: string): Statement<Row> => {
-				const statement = sqlite.prepare<Row>(sql);
+				// Compiled when it is first used: a machine starts often, and does not live long enough to use them all.
+				let compiled: Statement<Row> | undefined;
+				const statement = () => {
+					compiled ??= sqlite.prepare<Row>(sql);
+					return compiled;
+				};
 				const read = <T>(body: () => T): T => {
 					this.#live();
 					return body();
 				};
-				const run = (values: SqlValue[]) => statement.run(...values);
+				const run = (values: SqlValue[]) => statement().run(...values);
 				return {
 					run: (...values) =>
 						depth > 0
@@ -75,9 +80,9 @@ export class Disk {
 									commit();
 									return run(values);
 								}),
-					get: (...values) => read(() => statement.get(...values)),
-					all: (...values) => read(() => statement.all(...values)),
-					iterate: (...values) => read(() => statement.iterate(...values)),
+					get: (...values) => read(() => statement().get(...values)),
+					all: (...values) => read(() => statement().all(...values)),
+					iterate: (...values) => read(() => statement().iterate(...values)),
 				};
 			},
 			transaction: (body, mode) => {

@@ -1,4 +1,4 @@
-import { existsSync, mkdtempSync, rmSync } from "node:fs";
+import { existsSync, mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { Agent, type AgentOptions } from "../../src/agent/agent.ts";
@@ -9,6 +9,7 @@ import { DatabaseSource } from "../../src/source/database.ts";
 import { findOpencodeDatabase } from "../../src/source/discovery.ts";
 import { FileDoorbell } from "../../src/source/file-doorbell.ts";
 import type { Transport } from "../../src/transport/transport.ts";
+import { discard } from "../evidence/folder.ts";
 import { createKey, SERVER_KEY } from "./direct.ts";
 
 export interface LogLine {
@@ -20,7 +21,7 @@ export interface LogLine {
 /** A folder in memory where there is one, so that thousands of syncs cost nothing. */
 export function fastFolder(): { path: string; remove(): void } {
 	const path = mkdtempSync(join(existsSync("/dev/shm") ? "/dev/shm" : tmpdir(), "outbox-storage-"));
-	return { path, remove: () => rmSync(path, { recursive: true, force: true }) };
+	return { path, remove: () => discard(path) };
 }
 
 export interface MachineOptions {

@@ -2,6 +2,8 @@ import { execFileSync } from "node:child_process";
 import { closeSync, mkdtempSync, openSync, rmdirSync, rmSync, writeSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
+import { gather } from "../evidence/folder.ts";
+import { isRecording } from "../evidence/record.ts";
 
 /** A file system of its own of a few MiB. */
 export interface SmallDisk {
@@ -41,6 +43,7 @@ export function mountSmallDisk(bytes: number): SmallDisk | string {
 		},
 		clear: () => rmSync(junk, { force: true }),
 		unmount() {
+			if (isRecording()) gather(path);
 			execFileSync("umount", ["-l", path]);
 			rmdirSync(path);
 		},

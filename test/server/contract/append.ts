@@ -87,6 +87,7 @@ export function appendContract(client: () => Client): void {
 			expect(refused).toMatchObject({ cursor: 2, rejected: [{ op_id: "op-2", code: "missing_dependency" }] });
 			expect(await share.appendOps(batchOf(0, plain(2), { batch_id: "ours" }))).toMatchObject({ applied: [] });
 			expect((await share.appendOps(follower("ours"))).applied).toEqual([]);
+			expect(await share.redemption()).toMatchObject({ cursor: 2, last_op_id: "op-1", last_batch_id: "theirs" });
 			expect(await share.appendOps(follower("theirs"))).toMatchObject({ cursor: 3, applied: ["op-2"] });
 		});
 
@@ -186,9 +187,11 @@ export function appendContract(client: () => Client): void {
 			const { grant, share } = await openShare(client());
 			const viewer = await client().api.viewShare(grant.slug);
 			const next = await share.revokeCapability({ rotate_secret: false, rotate_slug: false });
-			expect(next).toEqual({ ...grant, capability_epoch: 2 });
-			const stale = { code: "stale_epoch", details: { capability_epoch: 2 } };
-			expect(await refusal(share.appendOps(batchOf(0, [{ capability_epoch: 2 }])))).toEqual(stale);
+			const { capability_epoch } = next;
+			expect(next).toEqual({ ...grant, capability_epoch });
+			expect(capability_epoch).toBeGreaterThan(grant.capability_epoch);
+			const stale = { code: "stale_epoch", details: { capability_epoch } };
+			expect(await refusal(share.appendOps(batchOf(0, [{ capability_epoch }])))).toEqual(stale);
 			expect(await refusal(share.redemption())).toEqual(stale);
 			expect(await refusal(share.entityDigests())).toEqual(stale);
 			expect(await refusal(share.watch(new Viewer(), 0))).toEqual(stale);
@@ -197,8 +200,8 @@ export function appendContract(client: () => Client): void {
 			expect(await refusal(share.deleteShare())).toEqual(stale);
 			expect(await refusal(viewer.redemption())).toEqual(stale);
 			const anew = await client().api.redeemShare(grant.share_id, grant.secret);
-			expect(await anew.redemption()).toMatchObject({ cursor: 0, capability_epoch: 2 });
-			expect(await anew.appendOps(batchOf(0, [{ capability_epoch: 2 }]))).toMatchObject({ cursor: 1 });
+			expect(await anew.redemption()).toMatchObject({ cursor: 0, capability_epoch });
+			expect(await anew.appendOps(batchOf(0, [{ capability_epoch }]))).toMatchObject({ cursor: 1 });
 		});
 
 		test("one op of another epoch refuses its whole batch", async () => {

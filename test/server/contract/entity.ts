@@ -16,6 +16,7 @@ export function entityContract(client: () => Client): void {
 				cursor: 2,
 				capability_epoch: 1,
 				last_op_id: "op-1",
+				last_batch_id: "batch-0",
 				source_watermark: null,
 				created_at: expect.any(Number),
 				limits: LIMITS,

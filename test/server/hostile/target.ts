@@ -1,9 +1,10 @@
 import { type ChildProcess, spawn } from "node:child_process";
-import { existsSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from "node:fs";
+import { existsSync, mkdtempSync, readFileSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { createInterface } from "node:readline";
 import { fileURLToPath } from "node:url";
+import { discard } from "../../evidence/folder.ts";
 import { startCli } from "../../fixture/cli.ts";
 import type { Report } from "./bystander.ts";
 
@@ -55,7 +56,7 @@ export async function startTarget(): Promise<Target> {
 		async dispose() {
 			for (const child of children) child.kill("SIGKILL");
 			await serve.kill();
-			rmSync(home, { recursive: true, force: true });
+			discard(home);
 		},
 	};
 }
