@@ -114,7 +114,9 @@ export class Flusher {
 				for (let next = this.#turns.take(); next !== undefined; next = this.#turns.take())
 					this.#start(replay, next, over);
 				const dueIn = this.#turns.isFull || nextAt === Number.POSITIVE_INFINITY ? undefined : nextAt - now;
-				const oldIn = connection.kind === "http-batch" ? HTTP_AGE_MS_MAX - (now - connectedAt) + 1 : undefined;
+				// Once it is old, only the end of a flush is waited for, which notifies.
+				const ages = connection.kind === "http-batch" && !isOld;
+				const oldIn = ages ? HTTP_AGE_MS_MAX - (now - connectedAt) + 1 : undefined;
 				await this.#news.wait(over, dueIn ?? oldIn, clock);
 			}
 		} finally {
