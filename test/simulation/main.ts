@@ -13,8 +13,10 @@ const HELP = `Walks seeded histories of a simulated world and holds each to the 
 
   --seeds N    how many (default 100000)
   --from N     the first one (default 1)
+  --only N,M   these, and no others
   --steps N    steps of each, before the faults stop (default ${STEPS})
   --jobs N     processes (default: one per core)
+  --bail       a process ends with its first failure
 `;
 /** Between two lines that say how far it has come, in ms. */
 const PROGRESS_MS = 10_000;
@@ -25,17 +27,16 @@ const { values } = parseArgs({
 	options: {
 		seeds: { type: "string", default: "100000" },
 		from: { type: "string", default: "1" },
+		only: { type: "string" },
 		steps: { type: "string", default: String(STEPS) },
 		jobs: { type: "string", default: String(availableParallelism()) },
+		bail: { type: "boolean", default: false },
 		help: { type: "boolean", default: false },
 	},
 });
-const [seeds, from, steps, jobs] = [values.seeds, values.from, values.steps, values.jobs].map(Number) as [
-	number,
-	number,
-	number,
-	number,
-];
+const only = values.only?.split(",").map(Number);
+const seeds = only?.length ?? Number(values.seeds);
+const [from, steps, jobs] = [values.from, values.steps, values.jobs].map(Number) as [number, number, number];
 if (values.help) process.stdout.write(HELP);
 else if (process.env.SEED) await one(Number(process.env.SEED));
 else if (process.send) await walkShare();
@@ -58,9 +59,10 @@ async function walkShare(): Promise<void> {
 	// Where an error was made is told by running its seed alone.
 	Error.stackTraceLimit = 0;
 	await inFolder(async (root) => {
-		for (let seed = from; seed < from + seeds; seed += jobs) {
-			const report = await Walk.run(seed, root, steps);
+		for (let n = 0; n < seeds; n += jobs) {
+			const report = await Walk.run(only?.[n] ?? from + n, root, steps);
 			process.send?.({ ...report, faults: [...report.faults] });
+			if (values.bail && report.failure) break;
 		}
 	});
 	process.disconnect();
@@ -90,8 +92,11 @@ async function walkAll(): Promise<void> {
 		console.log(`${sum.seeds} of ${seeds} seeds, ${sum.failed} failed, about ${left} s left`);
 	}, PROGRESS_MS);
 	const children = Array.from({ length: Math.min(jobs, seeds) }, (_, index) => {
-		const share = ["--seeds", String(seeds - index), "--from", String(from + index), "--steps", String(steps)];
-		return fork(import.meta.filename, [...share, "--jobs", String(jobs)]).on("message", take);
+		const share = only
+			? ["--only", only.slice(index).join()]
+			: ["--seeds", `${seeds - index}`, "--from", `${from + index}`];
+		const same = ["--steps", String(steps), "--jobs", String(jobs), ...(values.bail ? ["--bail"] : [])];
+		return fork(import.meta.filename, [...share, ...same]).on("message", take);
 	});
 	const codes = await Promise.all(
 		children.map((child) => new Promise<number | null>((resolve) => child.once("exit", resolve))),

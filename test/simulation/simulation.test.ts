@@ -2,6 +2,7 @@ import { execFile } from "node:child_process";
 import { join } from "node:path";
 import { promisify } from "node:util";
 import { expect, test } from "vitest";
+import { REGRESSIONS } from "./regressions.ts";
 
 const MAIN = join(import.meta.dirname, "main.ts");
 /** `SEEDS=n` walks that many. */
@@ -29,4 +30,13 @@ test("a seed is one history", { timeout: 120_000 }, async () => {
 	const [once, again] = [await simulate([], { SEED: "7" }), await simulate([], { SEED: "7" })];
 	expect(once).toMatch(/applied: [1-9]/);
 	expect(again).toBe(once);
+});
+
+test("what it once found does not come back", { timeout: 120_000 }, async () => {
+	const seeds = REGRESSIONS.map(({ seed }) => seed);
+	const told = await simulate(["--only", seeds.join(), "--jobs", "1"]).catch((error: Error) => error.message);
+	const isBack = ({ seed }: { seed: number }) => told.includes(`SEED=${seed} failed`);
+	expect(REGRESSIONS.filter(isBack), told).toEqual([]);
+	expect(told).toContain(`${seeds.length} seeds of 200 steps`);
+	expect(told).toContain(": 0 failed");
 });
