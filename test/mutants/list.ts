@@ -1,9 +1,18 @@
 import { AGENT } from "./list/agent.ts";
 import { LOOPS } from "./list/loops.ts";
 import { OUTBOX } from "./list/outbox.ts";
+import { RESTORED } from "./list/restored.ts";
 import { SERVER } from "./list/server.ts";
 import { STORAGE } from "./list/storage.ts";
 import { TRANSPORT } from "./list/transport.ts";
 import type { Mutant } from "./mutant.ts";
 
-export const MUTANTS: readonly Mutant[] = [...OUTBOX, ...AGENT, ...LOOPS, ...TRANSPORT, ...SERVER, ...STORAGE];
+export const MUTANTS: readonly Mutant[] = [
+	...OUTBOX,
+	...AGENT,
+	...RESTORED,
+	...LOOPS,
+	...TRANSPORT,
+	...SERVER,
+	...STORAGE,
+];

@@ -7,9 +7,9 @@ export const LOOPS: readonly Mutant[] = [
 		guarantee: "G1",
 		does: "Acknowledges a batch as soon as it is sent, before the server has committed and answered.",
 		file: "agent/replay.ts",
-		find: "flights.push(launch(reserved, handle));",
+		find: "flights.push(this.#launch(reserved, handle));",
 		replace:
-			"flights.push(launch(reserved, handle));\n\t\t\t\t\toutbox.ack(sessionId, reserved.first_position + reserved.ops.length, clock.now());",
+			"flights.push(this.#launch(reserved, handle));\n\t\t\t\t\toutbox.ack(sessionId, reserved.first_position + reserved.ops.length, clock.now());",
 		caughtBy: ["agent/replay-window.test.ts", SIMULATION],
 	},
 	{
@@ -130,10 +130,10 @@ export const LOOPS: readonly Mutant[] = [
 		name: "one-session-at-a-time",
 		guarantee: "G5",
 		does: "Flushes the next session only once the one before it has ended.",
-		file: "agent/flusher.ts",
-		find: "const SESSIONS_AT_ONCE = 8;",
-		replace: "const SESSIONS_AT_ONCE = 1;",
-		caughtBy: ["agent/flusher.test.ts", SIMULATION],
+		file: "agent/turns.ts",
+		find: "const PLACES = 8;",
+		replace: "const PLACES = 1;",
+		caughtBy: ["isolation/turns.test.ts", "agent/flusher.test.ts"],
 	},
 	{
 		name: "spin-on-a-full-disk",

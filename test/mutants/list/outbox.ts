@@ -67,10 +67,10 @@ export const OUTBOX: readonly Mutant[] = [
 	{
 		name: "batches-that-do-not-depend-on-each-other",
 		guarantee: "G3",
-		does: "Leaves out that a batch's first op depends on the last one of the batch before it.",
+		does: "Leaves out that a batch's first op depends on the batch before it.",
 		file: "outbox/seal.ts",
-		find: "(n === 0 && unacked(session.sealed_id)) || unacked(row.depends_id)",
-		replace: "(n < 0 && unacked(session.sealed_id)) || unacked(row.depends_id)",
+		find: "(n === 0 && before) || unacked(row.depends_id)",
+		replace: "(n < 0 && before) || unacked(row.depends_id)",
 		caughtBy: ["outbox/seal.test.ts"],
 	},
 	{

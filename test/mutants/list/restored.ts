@@ -1,0 +1,100 @@
+import { type Mutant, SIMULATION } from "../mutant.ts";
+
+/**
+ * Bugs that the simulation found and that were mended: each puts one back. They all need a state that was restored,
+ * cloned or forgotten, in the middle of something else.
+ */
+export const RESTORED: readonly Mutant[] = [
+	{
+		name: "ack-on-the-word-of-one-position",
+		guarantee: "G1",
+		does: "Takes a prefix for acknowledged because the op below the share's cursor is one of ours.",
+		file: "agent/redeemer.ts",
+		find: "if (arrived > 0) log.info(",
+		replace:
+			"if (arrived > 0) outbox.ack(sessionId, redemption.cursor, this.#options.clock.now());\n\t\tif (arrived > 0) log.info(",
+		caughtBy: [SIMULATION],
+	},
+	{
+		name: "a-batch-that-follows-an-op",
+		guarantee: "G1",
+		does: "Lets a batch name the last op of the batch before it, which another copy of the outbox may have put there.",
+		file: "outbox/seal.ts",
+		find: "(n === 0 && before) || unacked(row.depends_id)",
+		replace: "(n === 0 && unacked(session.sealed_id)) || unacked(row.depends_id)",
+		caughtBy: [SIMULATION, "outbox/seal.test.ts"],
+	},
+	{
+		name: "compare-forgets-acknowledged-removals",
+		guarantee: "G4",
+		does: "Compares a share with the removals that are pending, and without those that a restored server has lost.",
+		file: "outbox/rebase.ts",
+		find: "SELECT key FROM removed WHERE session_id = ? ORDER BY key",
+		replace:
+			"SELECT key FROM op JOIN session USING (session_id) WHERE session_id = ? AND op.id > acked_id AND type IN ('message_removed', 'part_removed')",
+		caughtBy: [SIMULATION, "outbox/rebase.test.ts"],
+	},
+	{
+		name: "compare-forgets-uncaptured-removals",
+		guarantee: "G4",
+		does: "Compares a share without what OpenCode has removed and nobody has captured yet.",
+		file: "agent/redeemer.ts",
+		find: "goneSince([...captured.keys(), ...removed, ...truth.removed],",
+		replace: "goneSince(removed,",
+		caughtBy: [SIMULATION],
+	},
+	{
+		name: "no-doubt-after-a-lost-connection",
+		guarantee: "G1",
+		does: "Does not look, after a reconnect, whether the server still has what it acknowledged.",
+		file: "agent/flusher.ts",
+		find: "back to an earlier state meanwhile.\n\t\t\t\toutbox.doubtLatest();",
+		replace: "back to an earlier state meanwhile.",
+		caughtBy: [SIMULATION, "agent/forgotten.test.ts"],
+	},
+	{
+		name: "doubt-one-share-alone",
+		guarantee: "G1",
+		does: "Learns from one share that the server has gone back, and does not look at the others.",
+		file: "agent/redeemer.ts",
+		find: "this.#options.outbox.doubtAll();",
+		replace: "",
+		caughtBy: [SIMULATION],
+	},
+	{
+		name: "put-a-newer-share-back",
+		guarantee: "G3",
+		does: "Brings a share back to what an older copy of the outbox knows, where OpenCode has forgotten the session.",
+		file: "agent/redeemer.ts",
+		find: "return a !== null && b !== null && a.event_id >= b.event_id;",
+		replace: "return false;",
+		caughtBy: [SIMULATION, "agent/forgotten.test.ts"],
+	},
+	{
+		name: "lose-without-a-letter",
+		guarantee: "G6",
+		does: "Says nothing of what nobody has any more, and claims in the watermark that it is there.",
+		file: "agent/redeemer.ts",
+		find: "const watermark = lost.length > 0 ? null : known;\n\t\toutbox.rebase(sessionId, { cursor, last_op_id, fresh: [...fresh, ...lost],",
+		replace: "const watermark = known;\n\t\toutbox.rebase(sessionId, { cursor, last_op_id, fresh,",
+		caughtBy: [SIMULATION, "agent/forgotten.test.ts"],
+	},
+	{
+		name: "forget-what-was-adopted",
+		guarantee: "G6",
+		does: "Takes a share over as it is and does not note what is on it.",
+		file: "agent/redeemer.ts",
+		find: "new Map([...adopted, ...equal])",
+		replace: "new Map(equal)",
+		caughtBy: [SIMULATION, "agent/forgotten.test.ts"],
+	},
+	{
+		name: "epochs-that-count",
+		guarantee: "G2",
+		does: "Counts epochs, so that a restored server gives one out again that old copies of batches bear.",
+		file: "server/share.ts",
+		find: "Math.max(row.capability_epoch + 1, this.#options.clock.now())",
+		replace: "row.capability_epoch + 1",
+		caughtBy: [SIMULATION, "server/epoch.test.ts"],
+	},
+];
