@@ -1,4 +1,3 @@
-import { setImmediate as turnOfTheLoop } from "node:timers/promises";
 import { monotonicFactory } from "ulid";
 import type { Clock } from "../model/clock.ts";
 import type { Logger } from "../model/logger.ts";
@@ -12,6 +11,8 @@ import type { Room } from "./room.ts";
 
 /** From here on a read and its append are long, in ms. */
 const LONG_READ_MS = 5;
+/** The longest pause after a read, in ms. */
+const PAUSE_MS_MAX = 1000;
 
 export type ShareMode = "auto" | "manual";
 
@@ -72,8 +73,9 @@ export class Capture {
 	 * turns of the event loop, and one turn between two long reads would make each of them as long (G5).
 	 */
 	async #letOthersIn(tookMs: number, signal: AbortSignal): Promise<void> {
-		if (tookMs < LONG_READ_MS) await turnOfTheLoop();
-		else await this.#clock.sleep(tookMs, signal);
+		if (tookMs < LONG_READ_MS) await new Promise((resolve) => setImmediate(resolve));
+		// A clock that was set forward meanwhile must not stop capture for as long.
+		else await this.#clock.sleep(Math.min(tookMs, PAUSE_MS_MAX), signal);
 	}
 
 	/** Captures states that bear no event (diffs, models) of a session that is captured already. */

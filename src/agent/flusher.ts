@@ -77,7 +77,7 @@ export class Flusher {
 
 	/** True when nothing is left that can be sent: what remains is parked. */
 	idle(): boolean {
-		return this.#active.size === 0 && !this.work().some((row) => row.pending);
+		return this.#active.size === 0 && isDrained(this.#options.outbox, this.#options.mode);
 	}
 
 	work(): WorkRow[] {
@@ -225,6 +225,17 @@ export class Flusher {
 /** Sessions that have something to send and may be sent, soonest due first. */
 export function sendable(outbox: Outbox, mode: ShareMode): WorkRow[] {
 	return outbox.work().filter((row) => mode === "auto" || row.wanted !== "auto" || row.shared);
+}
+
+/**
+ * True when nothing is left that can be sent, and the server was asked whether it still has what it acknowledged last. A
+ * server that is not to be had is not waited for where that question alone is left.
+ */
+export function isDrained(outbox: Outbox, mode: ShareMode): boolean {
+	const work = sendable(outbox, mode);
+	if (work.some((row) => row.pending)) return false;
+	const state = outbox.agent()?.server_state;
+	return work.length === 0 || state === "unreachable" || state === "refused";
 }
 
 /** Due, or due so much later than any wait that is ever asked for that the clock must have been set back. */

@@ -35,12 +35,7 @@ export type Reconciliation =
 	 */
 	| { readonly do: "ack"; readonly cursor: number }
 	/** Positions cannot be trusted; compare on top of C. `reason` is for a person. */
-	| {
-			readonly do: "compare";
-			readonly reason: string;
-			/** True when what the server has acknowledged is not there any more: then other shares may be concerned as well. */
-			readonly rewritten: boolean;
-	  };
+	| { readonly do: "compare"; readonly reason: string };
 
 /**
  * Decides, after a failure of unknown outcome or a restart, what of ours the server has (design 3).
@@ -50,7 +45,7 @@ export type Reconciliation =
 export function reconcile(local: LocalPosition, remote: RemotePosition): Reconciliation {
 	const { acked_cursor: A, sealed_cursor: S } = local;
 	const { cursor: C, last_op_id } = remote;
-	const compare = (reason: string) => ({ do: "compare", reason, rewritten: C <= A }) as const;
+	const compare = (reason: string) => ({ do: "compare", reason }) as const;
 	if (C < A) return compare(`the server went back from ${A} ops to ${C}, as after a restored backup`);
 	if (C > S)
 		return compare(

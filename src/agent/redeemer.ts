@@ -6,6 +6,7 @@ import { keys, type OpType, type Watermark } from "../model/op.ts";
 import type { Burial } from "../outbox/append.ts";
 import { type GrantedShare, isGranted } from "../outbox/grant.ts";
 import type { Outbox } from "../outbox/outbox.ts";
+import type { ShareRedemption } from "../protocol/schema.ts";
 import type { Connection, RedeemedShare } from "../transport/transport.ts";
 import { compare, type EntityState, EVENTLESS, goneSince } from "./compare.ts";
 import { attempt, Failure } from "./failure.ts";
@@ -53,7 +54,8 @@ export class Redeemer {
 	readonly #options: RedeemerOptions;
 	readonly #handles = new Map<string, RedeemedShare>();
 	readonly #ulid = monotonicFactory();
-	#doubted = false;
+	/** Sessions whose share was looked at since all were doubted; undefined when they never were. */
+	#checked: Set<string> | undefined;
 
 	constructor(options: RedeemerOptions) {
 		this.#options = options;
@@ -61,7 +63,11 @@ export class Redeemer {
 
 	/** The session's share with append scope, made, redeemed and reconciled if need be. */
 	async redeemed(sessionId: string): Promise<RedeemedShare> {
-		return this.#handles.get(sessionId) ?? (await this.#redeem(await this.#grant(sessionId)));
+		const held = this.#handles.get(sessionId);
+		if (held) return held;
+		const handle = await this.#redeem(await this.#grant(sessionId));
+		this.#checked?.add(sessionId);
+		return handle;
 	}
 
 	/** The next `redeemed` redeems anew. */
@@ -69,10 +75,13 @@ export class Redeemer {
 		this.#handles.delete(sessionId);
 	}
 
-	/** The server has lost what it acknowledged: every share is redeemed once more, as all may have. Once per connection. */
-	doubt(): void {
-		if (this.#doubted) return;
-		this.#doubted = true;
+	/**
+	 * A share is not as it was left: a restored server or another copy of this outbox concerns them all, so every share is
+	 * redeemed once more. Once per event: what a share tells that was not looked at since belongs to the same one.
+	 */
+	doubt(sessionId: string): void {
+		if (this.#checked?.has(sessionId) === false) return;
+		this.#checked = new Set();
 		this.#options.outbox.doubtAll();
 	}
 
@@ -150,7 +159,7 @@ export class Redeemer {
 			batchIdBelow: (cursor: number) => outbox.batchBelow(sessionId, cursor),
 		};
 		const next = reconcile(position, redemption);
-		if (next.do === "compare" && next.rewritten) this.doubt();
+		if (next.do === "compare") this.doubt(sessionId);
 		const reason = local.compare_reason ?? (next.do === "compare" ? next.reason : undefined);
 		if (reason !== undefined) return this.#compare(share, handle, reason);
 		if (redemption.cursor > local.acked_cursor) {
@@ -188,11 +197,11 @@ export class Redeemer {
 		outbox.mustCompare(sessionId, reason);
 		await this.fence(sessionId, handle);
 		const fenced = await this.#open(share);
-		const digests = await attempt("use", () => shareDigests(fenced));
+		const digests = await attempt("use", () => shareDigests(fenced, fenced.redemption.cursor));
 
 		// From here on without a pause, so that what is read and what is written are of one moment.
 		const truth = await attempt("use", async () => this.#options.truth(sessionId));
-		const { entities, adopted, gone, lost } = this.#aim(sessionId, truth, fenced.redemption.source_watermark, digests);
+		const { entities, adopted, gone, lost } = this.#aim(sessionId, truth, fenced.redemption, digests);
 		const { fresh, same: equal } = compare(digests, entities, gone, this.#newId);
 		const same = new Map([...adopted, ...equal]);
 		const { cursor, last_op_id } = fenced.redemption;
@@ -214,7 +223,7 @@ export class Redeemer {
 	#aim(
 		sessionId: string,
 		truth: Truth | undefined,
-		covered: Watermark | null,
+		{ cursor, source_watermark }: ShareRedemption,
 		share: ReadonlyMap<string, string>,
 	): Aim {
 		const { outbox } = this.#options;
@@ -228,7 +237,8 @@ export class Redeemer {
 			return { entities: [...truth.entities, ...extras], adopted: NONE, gone: [...gone], lost: [] };
 		}
 		// Another copy of this outbox has brought the share further than this one ever captured: what is there is right.
-		if (isAhead(covered, outbox.session(sessionId)?.watermark ?? null)) {
+		const { watermark = null, sealed_cursor = 0 } = outbox.session(sessionId) ?? {};
+		if (isAhead(source_watermark, watermark, cursor > sealed_cursor)) {
 			const mark = own.filter(({ key }) => key === keys.sessionDeleted);
 			return { entities: mark, adopted: share, gone: [], lost: [] };
 		}
@@ -255,7 +265,10 @@ interface Aim {
 	readonly lost: readonly Burial[];
 }
 
-/** True when `a` covers at least what `b` does. By the ids, which grow with time: a log that was wiped counts anew. */
-function isAhead(a: Watermark | null, b: Watermark | null): boolean {
-	return a !== null && b !== null && a.event_id >= b.event_id;
+/**
+ * True when `a` covers at least what `b` does. By the ids, which grow with time: a log that was wiped counts anew. Where
+ * one of them is not known (a session without a log), what positions suggest.
+ */
+function isAhead(a: Watermark | null, b: Watermark | null, byPosition: boolean): boolean {
+	return a !== null && b !== null ? a.event_id >= b.event_id : byPosition;
 }

@@ -222,7 +222,7 @@ export class Replay {
 		if (action === "park") outbox.park(sessionId, failure.override?.code ?? failure.outcome, failure.message);
 		if (action === "compare") outbox.mustCompare(sessionId, `another writer has appended to it: ${failure.message}`);
 		if (action === "make_anew") {
-			this.#redeemer.doubt();
+			this.#redeemer.doubt(sessionId);
 			outbox.giveUp(sessionId);
 			outbox.mustCompare(sessionId, "the server has no such share; a new one is made");
 		}

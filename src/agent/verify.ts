@@ -45,11 +45,18 @@ export function isClean({ missing, different, extra }: Difference): boolean {
 	return missing.length + different.length + extra.length === 0;
 }
 
-/** All digests of a share, page by page: key to digest. Throws when the pages do not advance. */
-export async function shareDigests(share: RedeemedShare): Promise<Map<string, string>> {
+/**
+ * All digests of a share, page by page: key to digest.
+ *
+ * @param at the cursor that all of them must be of; undefined: as they come.
+ * @throws Error when the pages do not advance, or another writer has moved the share on from `at`.
+ */
+export async function shareDigests(share: RedeemedShare, at?: number): Promise<Map<string, string>> {
 	const digests = new Map<string, string>();
 	for (let after: string | undefined; ; ) {
 		const page = await share.entityDigests(after);
+		if (at !== undefined && page.cursor !== undefined && page.cursor !== at)
+			throw new Error(`the share went on from ${at} to ${page.cursor} ops while it was looked at`);
 		for (const { key, digest } of page.entities) digests.set(key, digest);
 		if (page.next === null) return digests;
 		if (after !== undefined && page.next <= after) throw new Error("the server's digest pages do not advance");

@@ -41,6 +41,7 @@ export function rebaseVerb(sqlite: Sqlite) {
 		UPDATE session SET acked_id = max(acked_id, ?), sealed_id = max(acked_id, ?), acked_cursor = ?,
 			sealed_cursor = ?, acked_op_id = ?, watermark_seq = ?, watermark_event_id = ?, compare_reason = NULL
 		WHERE session_id = ?`);
+	const latest = sqlite.prepare("UPDATE agent SET acked_session_id = ?");
 	const write = opWriter(sqlite);
 	return (sessionId: string, rebase: Rebase, now: number): void =>
 		sqlite.transaction(() => {
@@ -55,6 +56,8 @@ export function rebaseVerb(sqlite: Sqlite) {
 			}
 			removePending.run(sessionId);
 			put.run(line, line, cursor, cursor, last_op_id, watermark?.seq ?? null, watermark?.event_id ?? null, sessionId);
+			// What was found to be equal counts as acknowledged.
+			latest.run(sessionId);
 			for (const op of rebase.fresh) {
 				// A removal needs its entity to be known; what the share still holds of it is.
 				if (REMOVALS.has(op.type)) insertEntity.run(sessionId, op.key, "", 0);

@@ -56,9 +56,13 @@ export function sessionVerbs(sqlite: Sqlite) {
 	const line = sqlite.prepare<{ wanted: Wanted; sealed_cursor: number; attempts: number; unconfirmed: number }>(
 		"SELECT wanted, sealed_cursor, attempts, unconfirmed FROM session WHERE session_id = ?",
 	);
-	const doubtLatest = sqlite.prepare(
-		"UPDATE session SET unconfirmed = 1 WHERE session_id = (SELECT acked_session_id FROM agent) AND unconfirmed = 0",
-	);
+	// The second one where the first is parked or not shared any more.
+	const doubtLatest = sqlite.prepare(`
+		UPDATE session SET unconfirmed = 1 WHERE unconfirmed = 0 AND session_id IN (
+			SELECT acked_session_id FROM agent UNION ALL SELECT * FROM (
+				SELECT session_id FROM session JOIN share USING (session_id)
+				WHERE share_id IS NOT NULL AND parked_code IS NULL AND wanted <> 'never'
+				ORDER BY last_acked_at DESC LIMIT 1))`);
 	const doubtAll = sqlite.prepare(
 		"UPDATE session SET unconfirmed = 1 WHERE session_id IN (SELECT session_id FROM share WHERE share_id IS NOT NULL)",
 	);
@@ -144,8 +148,11 @@ export function sessionVerbs(sqlite: Sqlite) {
 		/** Takes sessions up again that were parked with `code`. */
 		unpark: (code: string) => void unpark.run(code),
 		directoryOf: (sessionId: string) => directory.get(sessionId)?.directory ?? "",
-		/** Makes every deferred session due now. */
-		hurry: () => hurry.run().changes,
+		/** A person asks: makes every deferred session due now, and has the server asked for what it acknowledged last. */
+		hurry: (): void => {
+			hurry.run();
+			doubtLatest.run();
+		},
 		/**
 		 * After unsharing: drops the grant and everything captured; keeps the row. The session is not wanted from now on,
 		 * unless a person has asked to share it again meanwhile.

@@ -97,6 +97,8 @@ export const DigestPage = z.strictObject({
 	entities: z.array(z.strictObject({ key, digest: z.string().length(64) })).max(DIGESTS_PER_PAGE),
 	/** Pass as `after` for the next page; null on the last one. */
 	next: key.nullable(),
+	/** The share's cursor that they are of. */
+	cursor: count.optional(),
 });
 export type DigestPage = z.infer<typeof DigestPage>;
 

@@ -74,3 +74,8 @@ export function refuseMisshapen(batch: AppendBatch, limits: ShareLimits): void {
 	if (batch.ops.some((op, index) => op.batch_id !== batch.batch_id || op.seq !== index))
 		throw new ShareRefusal("invalid_request", "The ops do not bear their batch's id, or are not numbered from 0.");
 }
+
+/** Where a share stands. */
+export function standingOf(row: { cursor: number; last_batch_id: string | null }) {
+	return { cursor: row.cursor, lastBatchId: row.last_batch_id };
+}

@@ -14,7 +14,7 @@ import type {
 	ShareRedemption,
 	WatchedOp,
 } from "../protocol/schema.ts";
-import { applyBatch, refuseMisshapen } from "./append.ts";
+import { applyBatch, refuseMisshapen, standingOf } from "./append.ts";
 import { AuditLog } from "./audit.ts";
 import { credentialHash, firstSecret, newShareId, newSlug, type RandomBytes, sameHash } from "./credential.ts";
 import { Entities } from "./entity.ts";
@@ -155,8 +155,7 @@ export class ShareRules {
 			const row = this.#held(holder, "append");
 			if (batch.ops.some((op) => op.capability_epoch !== row.capability_epoch)) throw stale(row.capability_epoch);
 			refuseMisshapen(batch, this.limits);
-			const { cursor, last_batch_id: lastBatchId } = row;
-			const state = { ledger: this.#ledger, entities: this.#entities, limits: this.limits, cursor, lastBatchId };
+			const state = { ledger: this.#ledger, entities: this.#entities, limits: this.limits, ...standingOf(row) };
 			const ack = applyBatch(state, row.share_id, batch);
 			if (ack.applied.length === 0) return ack;
 			const covered = ack.rejected.length === 0 ? batch.source_watermark : null;
@@ -173,9 +172,10 @@ export class ShareRules {
 
 	/** Digests of the live entities, in key order, a page after `after`. */
 	entityDigests(holder: Holder, after = ""): DigestPage {
-		return this.#decide("entityDigests", holder, () =>
-			this.#entities.digests(this.#held(holder, "append").share_id, after),
-		);
+		return this.#decide("entityDigests", holder, () => {
+			const { share_id, cursor } = this.#held(holder, "append");
+			return { cursor, ...this.#entities.digests(share_id, after) };
+		});
 	}
 
 	/** The page of changes at `from` (Entities.page), and the cursor to go on from. Code invalid_request beyond the cursor. */
@@ -204,7 +204,7 @@ export class ShareRules {
 		return this.#decide("export", holder, () => this.#entities.get(this.#held(holder).share_id, key));
 	}
 
-	/** Bumps the epoch, so that no capability handed out so far can do anything, and rotates what is asked for. */
+	/** Bumps the epoch (a time: a restored server gives none out twice), so no capability so far does anything; rotates. */
 	revokeCapability(holder: Holder, request: RevokeRequest): ShareGrant {
 		return this.#decide("revokeCapability", holder, () => {
 			const row = this.#held(holder, "append");
@@ -212,7 +212,6 @@ export class ShareRules {
 			assert(secret !== null, "scope append was redeemed with a secret");
 			const next: ShareRow = {
 				...row,
-				// Time, so that a server that was put back to an earlier state gives no epoch out twice.
 				capability_epoch: Math.max(row.capability_epoch + 1, this.#options.clock.now()),
 				secret_hash: credentialHash(secret),
 				slug: request.rotate_slug ? newSlug(this.#options.random) : row.slug,

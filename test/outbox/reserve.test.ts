@@ -100,7 +100,7 @@ describe("nack", () => {
 	test("hurry makes it due at once", async () => {
 		const { outbox } = await threeBatches();
 		outbox.nack(S, 9000, "connection lost");
-		expect(outbox.hurry()).toBe(1);
+		outbox.hurry();
 		expect(outbox.session(S)?.next_retry_at).toBe(0);
 	});
 });

@@ -161,8 +161,8 @@ export const SERVER: readonly Mutant[] = [
 		guarantee: "G8",
 		does: "Tells the digests to whoever has the link.",
 		file: "server/share.ts",
-		find: 'this.#entities.digests(this.#held(holder, "append").share_id, after)',
-		replace: "this.#entities.digests(this.#held(holder).share_id, after)",
+		find: 'const { share_id, cursor } = this.#held(holder, "append");',
+		replace: "const { share_id, cursor } = this.#held(holder);",
 		caughtBy: [RULES],
 	},
 	{

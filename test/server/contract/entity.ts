@@ -29,6 +29,7 @@ export function entityContract(client: () => Client): void {
 			expect(await share.entityDigests()).toEqual({
 				entities: [{ key: "todo", digest: digestOf("[2]") }],
 				next: null,
+				cursor: 2,
 			});
 		});
 

@@ -2,9 +2,10 @@
  * A well-behaved client as a process of its own, so that nothing the attackers do in theirs delays it: appends one op at a
  * time to its own share until it is told to stop, then prints one line of JSON.
  *
- * Arguments: the server's url, its key. Stops when stdin ends.
+ * Arguments: the server's url, the file with its key. Stops when stdin ends.
  */
 import { randomBytes } from "node:crypto";
+import { readFileSync } from "node:fs";
 import { systemClock } from "../../../src/model/clock.ts";
 import type { DurableOp } from "../../../src/protocol/schema.ts";
 import { capnwebTransport } from "../../../src/transport/capnweb.ts";
@@ -22,7 +23,8 @@ export interface Report {
 /** Between two ops, in ms. */
 const PAUSE_MS = 10;
 
-const [, , url = "", key = ""] = process.argv;
+const [, , url = "", keyFile = ""] = process.argv;
+const key = readFileSync(keyFile, "utf8").trim();
 const stop = new AbortController();
 process.stdin.resume().once("end", () => stop.abort());
 

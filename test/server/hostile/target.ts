@@ -51,7 +51,7 @@ export async function startTarget(): Promise<Target> {
 		},
 		log: () => serve.stderr(),
 		isAlive: () => fetch(`${url}/health`).then(({ ok }) => ok),
-		bystander: () => startBystander(url, key, children),
+		bystander: () => startBystander(url, key_file, children),
 		stop: () => serve.stop(),
 		async dispose() {
 			for (const child of children) child.kill("SIGKILL");
@@ -63,11 +63,11 @@ export async function startTarget(): Promise<Target> {
 
 async function startBystander(
 	url: string,
-	key: string,
+	keyFile: string,
 	children: ChildProcess[],
 ): Promise<{ stop(): Promise<Report> }> {
 	const script = fileURLToPath(new URL("bystander.ts", import.meta.url));
-	const child: ChildProcess = spawn(process.execPath, [script, url, key], { stdio: ["pipe", "pipe", "inherit"] });
+	const child: ChildProcess = spawn(process.execPath, [script, url, keyFile], { stdio: ["pipe", "pipe", "inherit"] });
 	children.push(child);
 	if (!child.stdout) throw new Error("the bystander's output is not piped");
 	const lines = createInterface(child.stdout)[Symbol.asyncIterator]();
