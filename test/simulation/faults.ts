@@ -177,7 +177,7 @@ export const FAULTS: readonly Fault[] = [
 	},
 	{
 		name: "outbox cloned",
-		weight: 0.7,
+		weight: 1.2,
 		happen: onMachine((machine, walk) => {
 			if (walk.machines.length > 2) return;
 			walk.scars.add("outbox cloned");
@@ -196,7 +196,7 @@ export const FAULTS: readonly Fault[] = [
 	{ name: "poison", weight: 3, happen: ({ opencode }) => opencode.poison() },
 	{
 		name: "session deleted",
-		weight: 0.5,
+		weight: 1.5,
 		happen: ({ opencode, dice }) => {
 			if (opencode.sessions.length > 1) opencode.delete(dice.pick(opencode.sessions));
 		},

@@ -54,6 +54,7 @@ export class Machine {
 	/** Attempts to reach the server, of all its lives. */
 	attempts = 0;
 	readonly #world: World;
+	readonly #letters = new Set<string>();
 	#life: Life | undefined;
 	#lives = 0;
 	#path: string;
@@ -88,16 +89,33 @@ export class Machine {
 		return this.#running.disk;
 	}
 
+	/** True when an op of the entity is, or was, set aside on the machine's disk. */
+	hasBuried(sessionId: string, key: string): boolean {
+		this.#noteLetters();
+		return this.#letters.has(`${sessionId} ${key}`);
+	}
+
 	/** Throws what is broken in the outbox. */
 	check(): void {
 		this.#running.check();
 	}
 
-	/** A person asks to flush: what earlier failures put off is tried at once. */
+	/** What `flush` does: captures what is there, and tries at once what earlier failures put off. */
+	flush(): void {
+		this.hurry();
+		this.agent
+			.capture(new AbortController().signal)
+			.catch((error: unknown) =>
+				this.#world.log(() => `${this.name}: capture: ${error instanceof Error ? error.stack : error}`),
+			);
+	}
+
+	/** What earlier failures put off is tried at once. */
 	hurry(): void {
 		const { outbox } = this;
 		outbox.hurry();
-		outbox.say({ next_connect_at: 0 }, this.clock.now());
+		const isConnected = outbox.agent()?.server_state === "connected";
+		outbox.say({ next_connect_at: 0, ...(isConnected ? {} : { server_state: "unknown" }) }, this.clock.now());
 	}
 
 	ring(): void {
@@ -156,6 +174,7 @@ export class Machine {
 	async stop(): Promise<void> {
 		const life = this.#life;
 		if (life === undefined) return;
+		this.#noteLetters();
 		this.#life = undefined;
 		await life.agent.stop();
 		life.sqlite.close();
@@ -165,6 +184,7 @@ export class Machine {
 	crash(): void {
 		const life = this.#life;
 		if (life === undefined) return;
+		this.#noteLetters();
 		life.disk.crash();
 		this.#path = life.afterCrash;
 		this.#life = undefined;
@@ -195,6 +215,11 @@ export class Machine {
 		const path = join(this.#world.dir, `${name}.cloned`);
 		copyDatabase(this.#path, path);
 		return new Machine(this.#world, name, path);
+	}
+
+	#noteLetters(): void {
+		const letters = this.#life?.sqlite.prepare<{ name: string }>("SELECT session_id || ' ' || key AS name FROM dead");
+		for (const { name } of letters?.all() ?? []) this.#letters.add(name);
 	}
 
 	get #running(): Life {

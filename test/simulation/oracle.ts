@@ -191,11 +191,9 @@ export class Oracle {
 	/** True when an outbox was put back to an earlier state, which may not know what was captured since. */
 	isForgetful: () => boolean = () => false;
 
-	/** A batch's name stands for one content; only the epoch is stamped when it leaves. */
+	/** A batch's name stands for one content; what it covers is its outbox's to say, and the epoch is stamped when it leaves. */
 	#sameContent(batch: AppendBatch): void {
-		const content = digestOf(
-			JSON.stringify(batch.ops.map(({ capability_epoch: _, ...op }) => op)) + JSON.stringify(batch.source_watermark),
-		);
+		const content = digestOf(JSON.stringify(batch.ops.map(({ capability_epoch: _, ...op }) => op)));
 		const before = this.#batches.get(batch.batch_id);
 		if (before !== undefined && before !== content) throw new Violation(`batch ${batch.batch_id} has two contents`);
 		this.#batches.set(batch.batch_id, content);

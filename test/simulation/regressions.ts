@@ -5,25 +5,27 @@
  */
 export const REGRESSIONS: readonly { readonly seed: number; readonly sentence: string }[] = [
 	{
-		seed: 5,
-		sentence:
-			"A prefix was acknowledged on the word of one position, where an older copy of the outbox had put that event.",
+		seed: 28,
+		sentence: "Over HTTP a restored server was noticed after ten minutes only; `flush` ended before it had asked.",
 	},
 	{
-		seed: 6,
-		sentence: "A restored server was noticed at one share, and the others, which had nothing to send, stayed behind.",
+		seed: 521,
+		sentence: "A copy of the outbox took another one's repair of one share for all there was to know.",
 	},
 	{
-		seed: 90,
-		sentence:
-			"A comparison forgot what was removed and acknowledged before a server was restored, and it stayed for good.",
+		seed: 798,
+		sentence: "Where the share acknowledged last was parked, nothing told that the server had gone back.",
 	},
 	{
-		seed: 113,
-		sentence: "The flusher span for ever on an HTTP connection that had grown old while a call was under way.",
+		seed: 809,
+		sentence: "The second restore behind one HTTP connection was noticed at one share, and at no other.",
 	},
 	{
-		seed: 152,
-		sentence: "A comparison left on the share what OpenCode had removed and nobody had captured yet.",
+		seed: 941,
+		sentence: "A clock that was set forward by a year during a read stopped capture for as long.",
+	},
+	{
+		seed: 2532,
+		sentence: "An older outbox put a newer share of a deleted session back, since no watermark told which was newer.",
 	},
 ];
