@@ -30,8 +30,8 @@ test("a small session waits for the batches under way, not for sixteen huge ones
 		await lab.until(() => lab.outbox.session(`ses_small_${n}`)?.acked_cursor === 1);
 		const waited = acks(lab).slice(before).indexOf(`ses_small_${n}`);
 		// To make, to redeem and to append are three round trips; before each, and before the first is asked for, every long
-		// session may have put a batch on the line.
-		expect(waited).toBeLessThanOrEqual(4 * LONG_AT_ONCE);
+		// session may have put a batch on the line, and half as many again where theirs are quicker. Without turns it is 90.
+		expect(waited).toBeLessThanOrEqual(6 * LONG_AT_ONCE);
 	}
 	expect(HUGE.filter((id) => (lab.outbox.session(id)?.pending ?? 0) > 0).length).toBeGreaterThan(8);
 	await lab.drained();
