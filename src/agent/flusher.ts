@@ -238,6 +238,13 @@ export function isDrained(outbox: Outbox, mode: ShareMode): boolean {
 	return work.length === 0 || state === "unreachable" || state === "refused";
 }
 
+/** A person asks: what earlier failures put off is due now; where nobody is connected, the server is found out anew. */
+export function hurry(outbox: Outbox, now: number): void {
+	outbox.hurry();
+	const isConnected = outbox.agent()?.server_state === "connected";
+	outbox.say({ next_connect_at: 0, ...(isConnected ? {} : { server_state: "unknown" }) }, now);
+}
+
 /** Due, or due so much later than any wait that is ever asked for that the clock must have been set back. */
 function isDue(at: number, now: number, backoff: Backoff): boolean {
 	return at <= now || at - now > 2 * backoff.capMs;

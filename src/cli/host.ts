@@ -1,6 +1,6 @@
 import { Agent } from "../agent/agent.ts";
 import { Capture } from "../agent/capture.ts";
-import { isDrained } from "../agent/flusher.ts";
+import { hurry, isDrained } from "../agent/flusher.ts";
 import { systemClock } from "../model/clock.ts";
 import { OutboxError } from "../model/errors.ts";
 import type { Logger } from "../model/logger.ts";
@@ -63,10 +63,7 @@ async function withHeir<T>(settings: Settings, log: Logger, body: (host: Host) =
 	};
 	try {
 		// The agent sees the change of its database and goes to work at once, whatever it was waiting for.
-		outbox.hurry();
-		// What is not connected is tried anew, and found out anew.
-		const isConnected = outbox.agent()?.server_state === "connected";
-		outbox.say({ next_connect_at: 0, ...(isConnected ? {} : { server_state: "unknown" }) }, systemClock.now());
+		hurry(outbox, systemClock.now());
 		// What is shared is the running agent's to decide, not this command's flags'.
 		const mode = outbox.agent()?.share_mode ?? settings.share;
 		const capture = new Capture({ outbox, mode, clock: systemClock, log, room: roomOf(outbox, settings, log) });

@@ -1,6 +1,7 @@
 import { mkdirSync } from "node:fs";
 import { join } from "node:path";
 import { Agent } from "../../src/agent/agent.ts";
+import { hurry } from "../../src/agent/flusher.ts";
 import { createKeysOf } from "../../src/model/identity.ts";
 import type { Logger } from "../../src/model/logger.ts";
 import { OUTBOX_KIND, type Outbox, outboxOn } from "../../src/outbox/outbox.ts";
@@ -112,10 +113,7 @@ export class Machine {
 
 	/** What earlier failures put off is tried at once. */
 	hurry(): void {
-		const { outbox } = this;
-		outbox.hurry();
-		const isConnected = outbox.agent()?.server_state === "connected";
-		outbox.say({ next_connect_at: 0, ...(isConnected ? {} : { server_state: "unknown" }) }, this.clock.now());
+		hurry(this.outbox, this.clock.now());
 	}
 
 	ring(): void {
