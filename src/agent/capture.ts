@@ -5,7 +5,7 @@ import type { OpIntent } from "../model/op.ts";
 import { keys } from "../model/op.ts";
 import type { Burial, Capture as CaptureInput } from "../outbox/append.ts";
 import type { Outbox } from "../outbox/outbox.ts";
-import { type Change, isPoison, type Poison, type SessionRead, type Source } from "../source/source.ts";
+import { type Change, type Choose, isPoison, type Poison, type SessionRead, type Source } from "../source/source.ts";
 import { snapshotDifference } from "./compare.ts";
 import type { Room } from "./room.ts";
 
@@ -58,8 +58,13 @@ export class Capture {
 				const what = wanted.get(sessionId) ?? "auto";
 				return what === "share" || (what === "auto" && (this.#mode === "auto" || shared.has(sessionId)));
 			};
+			const choose: Choose = (sessions) =>
+				new Set(sessions.map(({ session_id }) => session_id).filter((sessionId) => isWanted(sessionId)));
+			const captured = new Map(
+				[...this.#outbox.captured()].map(([id, entry]) => [id, { ...entry, unwanted: !isWanted(id) }]),
+			);
 			let since = this.#clock.now();
-			for await (const read of source.read(this.#outbox.captured(), isWanted, signal)) {
+			for await (const read of source.read(captured, choose, signal)) {
 				// Another process captured this session meanwhile: read again from where it stands now.
 				if (!this.#append(read)) stale = true;
 				await this.#letOthersIn(this.#clock.now() - since, signal);

@@ -36,7 +36,7 @@ export interface RedeemerOptions {
 	readonly server: ShareServer;
 	readonly createKey: CreateKey;
 	/** The session as OpenCode has it now; undefined when OpenCode does not have it. */
-	readonly truth: (sessionId: string) => Truth | undefined;
+	readonly truth: (sessionId: string) => Promise<Truth | undefined>;
 	readonly clock: Clock;
 	readonly log: Logger;
 }
@@ -199,8 +199,7 @@ export class Redeemer {
 		const fenced = await this.#open(share);
 		const digests = await attempt("use", () => shareDigests(fenced, fenced.redemption.cursor));
 
-		// From here on without a pause, so that what is read and what is written are of one moment.
-		const truth = await attempt("use", async () => this.#options.truth(sessionId));
+		const truth = await this.#truthNow(sessionId);
 		const { entities, adopted, gone, lost } = this.#aim(sessionId, truth, fenced.redemption, digests);
 		const { fresh, same: equal } = compare(digests, entities, gone, this.#newId);
 		const same = new Map([...adopted, ...equal]);
@@ -214,6 +213,21 @@ export class Redeemer {
 		else log.info(facts, "compared");
 		this.#handles.set(sessionId, fenced);
 		return fenced;
+	}
+
+	/**
+	 * The session as OpenCode has it, read while nothing was captured of it: what is pending is older, so that setting it
+	 * aside for the truth loses nothing. From its return on the caller must not pause.
+	 */
+	async #truthNow(sessionId: string): Promise<Truth | undefined> {
+		const { outbox, truth } = this.#options;
+		for (;;) {
+			const before = outbox.capturedDigests(sessionId);
+			const found = await attempt("use", () => truth(sessionId));
+			const after = outbox.capturedDigests(sessionId);
+			const isSame = after.size === before.size && [...after].every(([key, digest]) => before.get(key) === digest);
+			if (isSame) return found;
+		}
 	}
 
 	/**

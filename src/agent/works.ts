@@ -127,7 +127,7 @@ export class Works {
 				// A turn's end comes long after its session was captured, but for a session that has only just been made.
 				if (!outbox.isCaptured(session_id, keys.session)) await watcher.pass(signal);
 				if (!outbox.isCaptured(session_id, keys.session)) continue;
-				const models = watcher.source?.models(session_id) ?? [];
+				const models = (await watcher.source?.models(session_id)) ?? [];
 				const states = await extras.extras(session_id, directory, { models, signal });
 				if (!signal.aborted && this.#capture.appendState(session_id, states)) flusher.wake();
 			} catch (error) {
@@ -136,14 +136,14 @@ export class Works {
 		}
 	}
 
-	#truth(sessionId: string): Truth | undefined {
+	async #truth(sessionId: string): Promise<Truth | undefined> {
 		const { source } = this.watcher;
 		if (source === undefined) throw new OutboxError("no_source", "OpenCode's database is not open.");
-		const snapshot = source.snapshot(sessionId);
+		const snapshot = await source.snapshot(sessionId);
 		if (snapshot === undefined) return undefined;
 		const entities = snapshot.entities.filter((entity): entity is Change => !isPoison(entity));
 		const unreadable = new Set(snapshot.entities.filter(isPoison).map((entity) => entity.key));
-		const removed = source.removals(sessionId).map((removal) => removal.key);
+		const removed = (await source.removals(sessionId)).map((removal) => removal.key);
 		return { entities, unreadable, removed, watermark: snapshot.to };
 	}
 }

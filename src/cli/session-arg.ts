@@ -23,7 +23,7 @@ async function isInOpencode(settings: Settings, sessionId: string): Promise<bool
 	try {
 		const source = await openSource(settings);
 		try {
-			return source.snapshot(sessionId) !== undefined;
+			return (await source.snapshot(sessionId)) !== undefined;
 		} finally {
 			source.close();
 		}

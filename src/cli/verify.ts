@@ -153,7 +153,7 @@ async function compare(parts: Parts, sessionId: string): Promise<SessionVerdict>
 		const share = await connection.redeem(grant.share_id, grant.secret);
 		const actual = await shareDigests(share);
 		// OpenCode is looked at after the share, so that a share that is merely behind never looks like one ahead.
-		const snapshot = source.snapshot(sessionId);
+		const snapshot = await source.snapshot(sessionId);
 		const unreadable = snapshot?.entities.filter(isPoison).map((entity) => entity.key) ?? [];
 		const truth = snapshot?.entities.filter((entity): entity is Change => !isPoison(entity));
 		const difference = differenceOf(expectedDigests(truth, outbox.capturedDigests(sessionId)), actual);

@@ -46,6 +46,8 @@ export const session = sqliteTable("session", {
 	unconfirmed: integer().notNull().default(0),
 	/** Set: nothing is sent until a person acts; holds the refusal's code. */
 	parked_code: text(),
+	/** Set: what the person wants synced leaves it out now, and nothing of it is captured or sent; why, for a person. */
+	excluded: text(),
 	/** How many shares it had that a person took back; part of the next one's create key (model/identity.ts). */
 	generation: integer().notNull().default(0),
 });
@@ -126,6 +128,11 @@ export const entity = sqliteTable(
 		key: text().notNull(),
 		/** digestOf the last captured payload. */
 		digest: text().notNull(),
+		/**
+		 * Set: text that was streaming has been put over it since, and this is digestOf what the share holds for it then.
+		 * Goes when OpenCode commits the entity anew.
+		 */
+		checkpoint: text(),
 		/** `op.id` of the op that created it, and of the last one. */
 		first_op: integer().notNull(),
 		last_op: integer().notNull(),
@@ -191,6 +198,8 @@ export const agent = sqliteTable("agent", {
 	/** Connecting: failed attempts in a row, and when the next is due. Survives restarts. */
 	connect_attempts: integer().notNull().default(0),
 	next_connect_at: integer().notNull().default(0),
+	/** Names the redaction rules that what is captured went through; another value means: compare every share. */
+	redaction: text(),
 	/** Set: capture waits for room; holds the error's code (outbox_full, disk_full). */
 	capture_paused: text(),
 	/** What became of the last outbox file that was damaged: where it was put, and what was saved of it. For a person. */

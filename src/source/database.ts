@@ -9,7 +9,15 @@ import { fileIdentity, openForTailing, sourceError } from "./file.ts";
 import { changeOf } from "./intents.ts";
 import { doubtOfDeletion } from "./lineage.ts";
 import { readLog, readSnapshot, readState } from "./session.ts";
-import { type Captured, type Change, isPoison, type SessionRead, type Source } from "./source.ts";
+import {
+	type Captured,
+	type Change,
+	type Choose,
+	isPoison,
+	type SessionRead,
+	type Snapshot,
+	type Source,
+} from "./source.ts";
 import { isCoveredBy, openTables, type SweptSession, type Tables } from "./tables.ts";
 
 export interface DatabaseSourceOptions {
@@ -21,8 +29,6 @@ export interface DatabaseSourceOptions {
 	/** Now, in epoch ms. */
 	readonly now?: () => number;
 }
-
-type Snapshot = Extract<SessionRead, { kind: "snapshot" }>;
 
 /** How long a session may be without its row before its log counts as left behind, in ms. */
 const ORPHAN_MS = 10_000;
@@ -80,18 +86,18 @@ export class DatabaseSource implements Source {
 
 	async *read(
 		captured: ReadonlyMap<string, Captured>,
-		wanted: (sessionId: string) => boolean,
+		choose: Choose,
 		signal: AbortSignal,
 	): AsyncGenerator<SessionRead, void, void> {
 		await this.#reopenWhenReplaced();
 		this.#dataVersion = undefined;
 		const version = this.#attempt((tables) => tables.dataVersion());
-		const swept = this.#attempt((tables) => this.#sweep(tables, captured, wanted));
+		const swept = this.#attempt((tables) => this.#sweep(tables, captured, choose));
 		// Locked: nothing new this time, and `changed` stays true.
 		if (version === undefined || swept === undefined) return;
 		for (const session of swept.sessions) {
 			if (signal.aborted) return;
-			if (!wanted(session.id)) {
+			if (!swept.wanted.has(session.id)) {
 				// Its capture may be forgotten before it is wanted again.
 				this.#told.delete(session.id);
 				continue;
@@ -131,17 +137,17 @@ export class DatabaseSource implements Source {
 	 *
 	 * @throws OutboxError busy when OpenCode's lock does not come in time; unknown_schema, corrupt, io.
 	 */
-	snapshot(sessionId: string): Snapshot | undefined {
+	async snapshot(sessionId: string): Promise<Snapshot | undefined> {
 		return this.#now((tables) => readSnapshot(tables, sessionId, null, "asked for"));
 	}
 
-	removals(sessionId: string): Change[] {
+	async removals(sessionId: string): Promise<Change[]> {
 		const changes = this.#now((tables) => tables.removals.all(sessionId).map(changeOf));
 		return changes.filter((change): change is Change => change !== undefined && !isPoison(change));
 	}
 
 	/** The models that the session's user messages were sent to, in order of first use: what to ask a server's extras for. */
-	models(sessionId: string): ModelRef[] {
+	async models(sessionId: string): Promise<ModelRef[]> {
 		return this.#now((tables) => tables.models(sessionId));
 	}
 
@@ -200,13 +206,14 @@ export class DatabaseSource implements Source {
 	#sweep(
 		tables: Tables,
 		captured: ReadonlyMap<string, Captured>,
-		wanted: (sessionId: string) => boolean,
-	): { sessions: SweptSession[]; missing: SessionRead[] } {
+		choose: Choose,
+	): { sessions: SweptSession[]; wanted: ReadonlySet<string>; missing: SessionRead[] } {
 		const sessions = tables.sweep();
+		const wanted = choose(sessions.map((session) => session.facts));
 		const heads = new Map(sessions.map((session) => [session.id, session.head]));
 		const missing: SessionRead[] = [];
-		for (const [id, { watermark, deleted, vanished }] of captured) {
-			if (deleted || vanished || heads.has(id) || !wanted(id)) continue;
+		for (const [id, { watermark, deleted, vanished, unwanted }] of captured) {
+			if (deleted || vanished || unwanted || heads.has(id)) continue;
 			const hasLog = tables.hasLog(id);
 			if (hasLog && this.#isBeingDeleted(id)) continue;
 			const doubt = hasLog
@@ -233,7 +240,7 @@ export class DatabaseSource implements Source {
 			this.#seen.add(id);
 			this.#vanished.delete(id);
 		}
-		return { sessions, missing };
+		return { sessions, wanted, missing };
 	}
 
 	/** OpenCode deletes a session's row first and its log in a later transaction: what lies between is no evidence yet. */

@@ -8,6 +8,17 @@ export interface Ring {
 	readonly settled: boolean;
 }
 
+/** A piece of text as OpenCode streams it: for those who watch, best effort, never stored as it is. */
+export interface LiveText {
+	readonly session_id: string;
+	readonly message_id: string;
+	readonly part_id: string;
+	/** Member of the part that grows: "text". */
+	readonly field: string;
+	/** What is to be put behind what the member holds. */
+	readonly delta: string;
+}
+
 /** A wake-up that may be late, doubled or lost; nothing depends on it but how soon we look. */
 export interface Doorbell {
 	/** True while a ring would be heard. Where it is false, the poll alone finds what is new. */
@@ -19,8 +30,10 @@ export interface Doorbell {
 	 * again by itself, and rings once when it has, since what happened meanwhile was not heard.
 	 *
 	 * Rings that wait for a slow caller are merged, so memory is bounded by the number of sessions. One caller at a time.
+	 *
+	 * @param onLive called with each piece of text that streams, where the doorbell hears of it; must not throw.
 	 */
-	rings(signal: AbortSignal): AsyncIterable<Ring>;
+	rings(signal: AbortSignal, onLive?: (live: LiveText) => void): AsyncIterable<Ring>;
 }
 
 /** Rings that wait to be heard, merged by session. */

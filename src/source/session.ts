@@ -2,7 +2,7 @@ import { keys, type Watermark } from "../model/op.ts";
 import { collapse } from "./collapse.ts";
 import { type EventRow, FIRST_EVENT, isForeignToLog } from "./intents.ts";
 import { messageEntity, partEntity, sessionEntity, todoEntity, tooLarge } from "./rows.ts";
-import { type Change, isPoison, type Poison, type SessionRead } from "./source.ts";
+import { type Change, isPoison, type LogRead, type Poison, type Snapshot } from "./source.ts";
 import type { Tables } from "./tables.ts";
 
 /** Events in one read: their collapse and the transaction that captures them stay in the low milliseconds. */
@@ -12,9 +12,6 @@ const EVENTS_PER_READ = 1000;
  * room that a small disk must have for one transaction.
  */
 const BYTES_PER_READ = 1024 * 1024;
-
-type LogRead = Extract<SessionRead, { kind: "log" }>;
-type Snapshot = Extract<SessionRead, { kind: "snapshot" }>;
 
 /**
  * Reads the next events after `from`, and the state as well where that reaches the head. Inside one transaction.

@@ -28,6 +28,8 @@ export interface SessionFacts {
 	readonly parent_id: string | null;
 	readonly title: string;
 	readonly directory: string;
+	/** When OpenCode last touched the session itself, in epoch ms. */
+	readonly updated_at: number;
 }
 
 /**
@@ -61,6 +63,9 @@ export type SessionRead =
 	| { readonly kind: "deleted"; readonly session_id: string; readonly from: Watermark | null }
 	| { readonly kind: "vanished"; readonly session_id: string; readonly reason: string };
 
+export type LogRead = Extract<SessionRead, { kind: "log" }>;
+export type Snapshot = Extract<SessionRead, { kind: "snapshot" }>;
+
 /** Where a captured session stands in its source's log; null when it was never captured from one. */
 export interface Captured {
 	readonly watermark: Watermark | null;
@@ -70,7 +75,15 @@ export interface Captured {
 	readonly vanished?: boolean;
 	/** True when nothing of it is captured, nor set aside: never was, or it was forgotten. Then its whole state is told. */
 	readonly empty?: boolean;
+	/** True when nobody wants it now: what has become of it is not told. */
+	readonly unwanted?: boolean;
 }
+
+/**
+ * The ids of the sessions that are wanted, of all that OpenCode has. Called once in a read with all of them, since a
+ * session may be wanted for its parent's sake.
+ */
+export type Choose = (sessions: readonly SessionFacts[]) => ReadonlySet<string>;
 
 /**
  * A way into OpenCode that can be trusted. What only wakes us up is a Doorbell.
@@ -81,24 +94,20 @@ export interface Source {
 	/**
 	 * Everything that is new since `captured`, one read of one session at a time, each session in log order.
 	 *
-	 * A long log comes in several reads; the caller appends each before it asks for the next. Sessions that `wanted`
-	 * refuses are not read.
+	 * A long log comes in several reads; the caller appends each before it asks for the next. Sessions that `choose`
+	 * leaves out are not read.
 	 *
 	 * @throws OutboxError no_source (no database yet), unknown_schema, corrupt, busy, io.
 	 */
-	read(
-		captured: ReadonlyMap<string, Captured>,
-		wanted: (sessionId: string) => boolean,
-		signal: AbortSignal,
-	): AsyncIterable<SessionRead>;
+	read(captured: ReadonlyMap<string, Captured>, choose: Choose, signal: AbortSignal): AsyncIterable<SessionRead>;
 	/** True when something may have changed since the last `read` began; costs about one PRAGMA. */
 	changed(): boolean;
 	/** The whole session as it stands now, or undefined when OpenCode does not have it. What `verify` and *compare* use. */
-	snapshot(sessionId: string): Extract<SessionRead, { kind: "snapshot" }> | undefined;
+	snapshot(sessionId: string): Promise<Snapshot | undefined>;
 	/** The removals of messages and parts that the session's log still tells: what *compare* may take off a share. */
-	removals(sessionId: string): readonly Change[];
+	removals(sessionId: string): Promise<readonly Change[]>;
 	/** The models that the session's user messages were sent to, in order of first use. */
-	models(sessionId: string): { providerID: string; modelID: string }[];
+	models(sessionId: string): Promise<{ providerID: string; modelID: string }[]>;
 	/** Names this database among others; told back to a later source, it makes deletions certain that nobody saw. */
 	readonly identity: string;
 	close(): void;

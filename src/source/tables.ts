@@ -4,6 +4,7 @@ import type { Sqlite } from "../sqlite/driver.ts";
 import type { ModelRef } from "./extras.ts";
 import { type EventRow, ROW_BYTES_MAX } from "./intents.ts";
 import type { DataRow, PartRow, SessionRow, TodoRow } from "./rows.ts";
+import type { SessionFacts } from "./source.ts";
 
 /** What this program cannot do without. More columns, and more tables, are as OpenCode likes. */
 const REQUIRED = {
@@ -20,6 +21,7 @@ const TODO = ["session_id", "content", "status", "priority", "position", "time_u
 /** One session in a sweep. */
 export interface SweptSession {
 	readonly id: string;
+	readonly facts: SessionFacts;
 	/** The head of its log; null where there is none. */
 	readonly head: Watermark | null;
 	/** Changes whenever the session's row or its todos do; see `isCoveredBy`. */
@@ -64,8 +66,14 @@ export function openTables(sqlite: Sqlite) {
 	const marks = [...session].map((name) => (LONG.has(name) ? `octet_length(s.${name})` : `s.${name}`));
 	const long = [...LONG].filter((name) => session.has(name)).map((name) => `coalesce(octet_length(${name}), 0)`);
 
-	const sweep = sqlite.prepare<{ id: string; seq: number | null; event_id: string | null; mark: string }>(`
-		SELECT s.id, q.seq, e.id AS event_id, concat_ws('|', ${marks.join(", ")}, (
+	type Swept = Omit<SessionFacts, "session_id"> & {
+		id: string;
+		seq: number | null;
+		event_id: string | null;
+		mark: string;
+	};
+	const sweep = sqlite.prepare<Swept>(`
+		SELECT s.id, s.parent_id, s.title, s.directory, s.time_updated AS updated_at, q.seq, e.id AS event_id, concat_ws('|', ${marks.join(", ")}, (
 			SELECT count(*) || ',' || coalesce(max(t.time_updated), 0) FROM ${todo} t WHERE t.session_id = s.id
 		)) AS mark
 		FROM session s
@@ -90,7 +98,6 @@ export function openTables(sqlite: Sqlite) {
 		`SELECT ${["0", ...long].join(" + ")} AS bytes FROM session WHERE id = ?`,
 	);
 	const sessionRow = sqlite.prepare<SessionRow>("SELECT * FROM session WHERE id = ?");
-	type Facts = { session_id: string; parent_id: string | null; title: string; directory: string };
 	const head = sqlite.prepare<{ seq: number; event_id: string | null }>(`
 		SELECT q.seq, e.id AS event_id FROM ${eventSequence} q
 		LEFT JOIN ${event} e ON e.aggregate_id = q.aggregate_id AND e.seq = q.seq WHERE q.aggregate_id = ?`);
@@ -111,10 +118,11 @@ export function openTables(sqlite: Sqlite) {
 		/** Every session, the most recently updated first. */
 		sweep(): SweptSession[] {
 			const logged = anyEvent.get() !== undefined;
-			return sweep.all().map(({ id, seq, event_id, mark }) => {
-				if (seq !== null && event_id !== null) return { id, head: { seq, event_id }, fingerprint: mark };
+			return sweep.all().map(({ id, seq, event_id, mark, ...rest }) => {
+				const session = { id, facts: { session_id: id, ...rest } };
+				if (seq !== null && event_id !== null) return { ...session, head: { seq, event_id }, fingerprint: mark };
 				const counted = `${mark}#${counts.get(id)?.mark}`;
-				return { id, head: null, fingerprint: logged ? counted : `${counted}@${times.get(id)?.mark}` };
+				return { ...session, head: null, fingerprint: logged ? counted : `${counted}@${times.get(id)?.mark}` };
 			});
 		},
 		/** True when the log has rows or a counter for this id. */
@@ -131,7 +139,9 @@ export function openTables(sqlite: Sqlite) {
 		/** What the log says was removed, in order. */
 		removals: sqlite.prepare<EventRow>(`SELECT aggregate_id, seq, id, type, ${limit} FROM ${event}
 			WHERE aggregate_id = ? AND type IN ('message.removed.1', 'message.part.removed.1') ORDER BY seq`),
-		facts: statement<Facts>(`SELECT id AS session_id, parent_id, title, directory FROM session WHERE id = ?`),
+		facts: statement<SessionFacts>(
+			"SELECT id AS session_id, parent_id, title, directory, time_updated AS updated_at FROM session WHERE id = ?",
+		),
 		/** The session's row, or how large it is when it is too large to load. */
 		sessionRow(id: string): SessionRow | number | undefined {
 			const bytes = sessionBytes.get(id)?.bytes ?? 0;

@@ -132,7 +132,7 @@ export async function openLab(options: LabOptions = {}): Promise<Lab> {
 				random: options.random ?? (() => 0.01),
 				server: { id: "lab", key: () => SERVER_KEY },
 				createKey: createKeysOf(IDENTITY),
-				truth: (sessionId) => {
+				truth: async (sessionId) => {
 					const entities = truth.get(sessionId);
 					return (
 						entities && {

@@ -266,7 +266,7 @@ test("an outbox restored from an older copy reuses no position with other bytes"
 			transport: capnwebTransport({ url: lab.proxy.url, clock: systemClock }),
 			server: { id: "lab", key: () => "" },
 			createKey: () => "",
-			truth: () => ({ entities, unreadable: new Set(), removed: [], watermark: null }),
+			truth: async () => ({ entities, unreadable: new Set(), removed: [], watermark: null }),
 		});
 		const run = flusher.run(stop.signal);
 		await lab.until(() => flusher.idle());

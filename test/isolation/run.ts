@@ -95,7 +95,7 @@ async function captureHuge(lab: Lab, ops: readonly Op[]): Promise<void> {
 	async function* read(): AsyncGenerator<SessionRead, void, void> {
 		for (let n = 0; n < ops.length; n += READ_OPS) {
 			const changes = ops.slice(n, n + READ_OPS).map((op, at) => ({ ...op, event_id: op.op_id, seq: n + at }));
-			const session = { session_id: HUGE, parent_id: null, title: "huge", directory: "/project" };
+			const session = { session_id: HUGE, parent_id: null, title: "huge", directory: "/project", updated_at: 0 };
 			yield { kind: "log", session, from: mark(n), to: mark(n + changes.length) ?? nowhere(), changes, state: [] };
 		}
 	}

@@ -33,16 +33,16 @@ export async function checkShares(walk: Walk): Promise<void> {
 	const source = await DatabaseSource.open(findOpencodeDatabase({}, path));
 	try {
 		for (const machine of walk.machines)
-			for (const sessionId of walk.opencode.known) checkShare(walk, machine, source, sessionId);
+			for (const sessionId of walk.opencode.known) await checkShare(walk, machine, source, sessionId);
 	} finally {
 		source.close();
 	}
 }
 
-function checkShare(walk: Walk, machine: Machine, source: DatabaseSource, sessionId: string): void {
+async function checkShare(walk: Walk, machine: Machine, source: DatabaseSource, sessionId: string): Promise<void> {
 	const { outbox } = machine;
 	const session = outbox.session(sessionId);
-	const truth = source.snapshot(sessionId);
+	const truth = await source.snapshot(sessionId);
 	const about = `${machine.name}: ${sessionId}`;
 	if (session === undefined) {
 		if (truth !== undefined) fail(`${about} was never captured`);

@@ -2,7 +2,7 @@ import { afterEach, beforeEach, describe, expect, it } from "vitest";
 import { openForTailing } from "../../src/source/file.ts";
 import { ROW_BYTES_MAX } from "../../src/source/intents.ts";
 import type { SessionRead } from "../../src/source/source.ts";
-import { type Folder, handmade, keysOf, type OpencodeDatabase, only, Reader } from "./opencode-database.ts";
+import { type Folder, handmade, keysOf, type OpencodeDatabase, only, Reader, takeAll } from "./opencode-database.ts";
 
 let folder: Folder;
 let opencode: OpencodeDatabase;
@@ -69,13 +69,13 @@ describe("a session with a complete log", () => {
 
 	it("is read once more when the caller left before the end", async () => {
 		opencode.session("ses_b");
-		for await (const _ of reader.source.read(new Map(), () => true, new AbortController().signal)) break;
+		for await (const _ of reader.source.read(new Map(), takeAll, new AbortController().signal)) break;
 		expect(reader.source.changed()).toBe(true);
 		expect(await reader.read()).toHaveLength(2);
 	});
 
 	it("is read once more when it went on while the read was under way", async () => {
-		for await (const _ of reader.source.read(new Map(), () => true, new AbortController().signal))
+		for await (const _ of reader.source.read(new Map(), takeAll, new AbortController().signal))
 			opencode.message("ses_a", "msg_late");
 		expect(reader.source.changed()).toBe(true);
 	});
@@ -177,7 +177,7 @@ describe("what no op can carry", () => {
 		opencode.part("ses_a", "msg_1", "prt_2", "", false);
 		opencode.sql.exec("UPDATE part SET data = 'no json' WHERE id = 'prt_2'");
 		opencode.sql.exec("UPDATE session SET revert = '{'");
-		const snapshot = reader.source.snapshot("ses_a");
+		const snapshot = await reader.source.snapshot("ses_a");
 		expect(snapshot?.entities.map((entity) => [entity.key, "code" in entity && entity.code])).toEqual([
 			["session", "invalid_payload"],
 			["message/msg_1", false],

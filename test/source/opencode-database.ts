@@ -4,7 +4,7 @@ import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { DatabaseSource, type DatabaseSourceOptions } from "../../src/source/database.ts";
 import { findOpencodeDatabase } from "../../src/source/discovery.ts";
-import type { Captured, SessionRead } from "../../src/source/source.ts";
+import type { Captured, Choose, SessionRead } from "../../src/source/source.ts";
 import { openSqlite, type Sqlite, type Statement } from "../../src/sqlite/driver.ts";
 
 /** The tables of OpenCode 1.18.33 that hold sessions, word for word; foreign keys to others left out. */
@@ -193,7 +193,9 @@ export class Reader {
 	/** One read to its end; what it told is captured. */
 	async read(wanted: (id: string) => boolean = () => true, signal = new AbortController().signal) {
 		const reads: SessionRead[] = [];
-		for await (const read of this.source.read(this.captured, wanted, signal)) {
+		const captured = new Map([...this.captured].map(([id, entry]) => [id, { ...entry, unwanted: !wanted(id) }]));
+		const choose: Choose = (sessions) => new Set(sessions.map(({ session_id }) => session_id).filter(wanted));
+		for await (const read of this.source.read(captured, choose, signal)) {
 			reads.push(read);
 			if (read.kind === "deleted") this.captured.set(read.session_id, { watermark: read.from, deleted: true });
 			if ("to" in read) this.captured.set(read.session.session_id, { watermark: read.to, deleted: false });
@@ -212,6 +214,9 @@ export class Reader {
 export function openSource(path: string, options: DatabaseSourceOptions = {}): Promise<DatabaseSource> {
 	return DatabaseSource.open(findOpencodeDatabase({}, path), { now: () => NOW, ...options });
 }
+
+/** Every session is wanted. */
+export const takeAll: Choose = (sessions) => new Set(sessions.map(({ session_id }) => session_id));
 
 /** The only read, of the asked kind. */
 export function only<Kind extends SessionRead["kind"]>(reads: readonly SessionRead[], kind: Kind) {

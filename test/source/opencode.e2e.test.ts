@@ -131,7 +131,7 @@ describe("sessions of other kinds", () => {
 			await replica.followed(session);
 			expect(Object.keys(replica.told(session))).toContain("session");
 		}
-		expect(replica.source.snapshot(child.id)?.session.parent_id).toBe(id);
+		expect((await replica.source.snapshot(child.id))?.session.parent_id).toBe(id);
 		expect(Object.keys(replica.told(fork.id)).length).toBe(Object.keys(replica.told(id)).length);
 	}, 60_000);
 
@@ -168,7 +168,7 @@ describe("sessions of other kinds", () => {
 		const there = await Replica.of(imported.databasePath);
 		expect(await there.follow()).toMatchObject([{ kind: "snapshot", to: null }]);
 		expect(await there.follow()).toEqual([]);
-		const [theirs, ours] = [there.tables(id), replica.tables(id)];
+		const [theirs, ours] = [await there.tables(id), await replica.tables(id)];
 		delete theirs.session;
 		delete ours.session;
 		expect(theirs).toEqual(ours);

@@ -50,7 +50,7 @@ export class Replica {
 		const reads: SessionRead[] = [];
 		for (;;) {
 			reads.push(...(await this.follow()));
-			const truth = this.tables(id);
+			const truth = await this.tables(id);
 			if (this.source.changed()) continue;
 			deepStrictEqual(this.told(id), truth);
 			return reads.filter((read) => "session" in read && read.session.session_id === id);
@@ -63,8 +63,8 @@ export class Replica {
 	}
 
 	/** The session in OpenCode's tables, as `verify` sees it. */
-	tables(id: string): Record<string, string> {
-		const entities = this.source.snapshot(id)?.entities ?? [];
+	async tables(id: string): Promise<Record<string, string>> {
+		const entities = (await this.source.snapshot(id))?.entities ?? [];
 		return Object.fromEntries(
 			entities.map((entity) => [entity.key, isPoison(entity) ? entity.reason : entity.payload]),
 		);

@@ -93,7 +93,8 @@ async function setUp({ folder, shareDatabase, megabytes }: Setup) {
 	});
 	const differences = async () => {
 		const source = await openSource(opencodePath);
-		const entities = source.snapshot(S)?.entities.filter((entity): entity is Change => !isPoison(entity)) ?? [];
+		const { entities: found = [] } = (await source.snapshot(S)) ?? {};
+		const entities = found.filter((entity): entity is Change => !isPoison(entity));
 		source.close();
 		const { share_id, secret } = agent?.outbox.share(S) ?? {};
 		const connection = await real.connect(new AbortController().signal);

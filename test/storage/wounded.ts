@@ -44,7 +44,7 @@ export async function makePrototype(folder: string, name: Checkpointed): Promise
 	const note = async () => {
 		const source = await openSource(opencodePath);
 		for (const id of SESSIONS)
-			for (const entity of source.snapshot(id)?.entities ?? [])
+			for (const entity of (await source.snapshot(id))?.entities ?? [])
 				if (!isPoison(entity)) said.add(`${entity.key}\n${entity.payload}`);
 		source.close();
 	};
@@ -122,12 +122,12 @@ export async function makePrototype(folder: string, name: Checkpointed): Promise
 	server.close();
 	copyFileSync(join(folder, "share.db"), join(copy, "share.db"));
 	const source = await openSource(opencodePath);
-	const truth = new Map(
-		SESSIONS.map((id) => {
-			const entities = source.snapshot(id)?.entities.filter((entity): entity is Change => !isPoison(entity)) ?? [];
-			return [id, expectedDigests(entities, new Map())];
-		}),
-	);
+	const truth = new Map<string, Map<string, string>>();
+	for (const id of SESSIONS) {
+		const { entities = [] } = (await source.snapshot(id)) ?? {};
+		const readable = entities.filter((entity): entity is Change => !isPoison(entity));
+		truth.set(id, expectedDigests(readable, new Map()));
+	}
 	source.close();
 	opencode.sql.close();
 	return { name, folder, applied: [...server.applied], said, truth, grants };
