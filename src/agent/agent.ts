@@ -8,7 +8,7 @@ import type { ServerExtras } from "../source/extras.ts";
 import type { Source } from "../source/source.ts";
 import { isDamage } from "../sqlite/errors.ts";
 import { acquireLock, type Lock } from "../sqlite/lock.ts";
-import type { ShareMode } from "./capture.ts";
+import type { OnDelete, ShareMode } from "./capture.ts";
 import type { Room } from "./room.ts";
 import type { ServerLink } from "./server-link.ts";
 import { Works } from "./works.ts";
@@ -46,6 +46,8 @@ export interface AgentOptions {
 	readonly room?: (outbox: Outbox) => Room;
 	readonly createKey: CreateKey;
 	readonly mode: ShareMode;
+	/** keep unless set. */
+	readonly onDelete?: OnDelete | undefined;
 	readonly pollMs: number;
 	/** A person waits: what earlier failures put off is tried at once. */
 	readonly hurry?: boolean;

@@ -15,10 +15,14 @@ const LONG_READ_MS = 5;
 const PAUSE_MS_MAX = 1000;
 
 export type ShareMode = "auto" | "manual";
+/** What becomes of a share when OpenCode has deleted its session. */
+export type OnDelete = "keep" | "delete";
 
 export interface CaptureOptions {
 	readonly outbox: Outbox;
 	readonly mode: ShareMode;
+	/** keep unless set. */
+	readonly onDelete?: OnDelete | undefined;
 	/** Where capture asks before it writes; undefined: nothing is limited. */
 	readonly room?: Room | undefined;
 	readonly clock: Clock;
@@ -29,6 +33,7 @@ export interface CaptureOptions {
 export class Capture {
 	readonly #outbox: Outbox;
 	readonly #mode: ShareMode;
+	readonly #onDelete: OnDelete;
 	readonly #room: Room | undefined;
 	readonly #clock: Clock;
 	readonly #log: Logger;
@@ -37,6 +42,7 @@ export class Capture {
 	constructor(options: CaptureOptions) {
 		this.#outbox = options.outbox;
 		this.#mode = options.mode;
+		this.#onDelete = options.onDelete ?? "keep";
 		this.#room = options.room;
 		this.#clock = options.clock;
 		this.#log = options.log;
@@ -108,25 +114,31 @@ export class Capture {
 				);
 			return true;
 		}
-		if (read.kind === "snapshot") this.#log.info({ session: sessionId, reason: read.reason }, "captured by snapshot");
-		const input = this.#input(read);
-		this.#room?.admit(bytesOf(input.items), this.#clock.now());
-		const result = this.#outbox.append(input, this.#clock.now());
-		if (result.outcome === "stale") return false;
-		if (read.kind === "deleted") this.#outbox.setSource(sessionId, "deleted", null);
+		if (read.kind === "deleted") return this.#appendDeletion(read);
+		if (read.kind === "snapshot" && !read.isPartial)
+			this.#log.info({ session: sessionId, reason: read.reason }, "captured by snapshot");
+		const items = read.kind === "log" ? this.#logItems(read) : this.#snapshotItems(read);
+		return this.#write({ session_id: sessionId, facts: read.session, from: read.from, to: read.to, items });
+	}
+
+	/** Marks the share as deleted at its source, or has it deleted as well; never that on a presumption. */
+	#appendDeletion({ session_id, from, presumed }: Extract<SessionRead, { kind: "deleted" }>): boolean {
+		if (this.#onDelete === "delete" && presumed !== true) {
+			if (!this.#outbox.deleteWith(session_id, from)) return false;
+			this.#log.info({ session: session_id }, "deleted in OpenCode; its share is deleted too");
+			return true;
+		}
+		const payload = JSON.stringify({ id: session_id });
+		const mark = { op_id: this.#newId(), type: "session_deleted" as const, key: keys.sessionDeleted, payload };
+		if (!this.#write({ session_id, facts: null, from, to: from, items: [mark] })) return false;
+		this.#outbox.setSource(session_id, "deleted", null);
+		this.#log.info({ session: session_id }, "deleted in OpenCode; its share is kept and marked");
 		return true;
 	}
 
-	#input(read: Exclude<SessionRead, { kind: "vanished" }>): CaptureInput {
-		const sessionId = sessionIdOf(read);
-		if (read.kind === "deleted") {
-			const type = "session_deleted" as const;
-			const payload = JSON.stringify({ id: sessionId });
-			const items = [{ op_id: this.#newId(), type, key: keys.sessionDeleted, payload }];
-			return { session_id: sessionId, facts: null, from: read.from, to: read.from, items };
-		}
-		const items = read.kind === "log" ? this.#logItems(read) : this.#snapshotItems(read);
-		return { session_id: sessionId, facts: read.session, from: read.from, to: read.to, items };
+	#write(input: CaptureInput): boolean {
+		this.#room?.admit(bytesOf(input.items), this.#clock.now());
+		return this.#outbox.append(input, this.#clock.now()).outcome === "appended";
 	}
 
 	#logItems(read: Extract<SessionRead, { kind: "log" }>): (OpIntent | Burial)[] {
@@ -138,15 +150,17 @@ export class Capture {
 	#snapshotItems(read: Extract<SessionRead, { kind: "snapshot" }>): (OpIntent | Burial)[] {
 		const poison = read.entities.filter(isPoison);
 		const entities = read.entities.filter((change): change is Change => !isPoison(change));
+		const buried = this.#outbox.buriedKeys(sessionIdOf(read));
+		const burials = poison.filter((entity) => !buried.has(entity.key)).map((entity) => this.#item(entity));
+		if (read.isPartial) return [...burials, ...entities.map((entity) => this.#intent(entity))];
 		const captured = this.#outbox.capturedDigests(sessionIdOf(read));
 		// Deleted and there again: the session is said anew, which takes the mark back.
 		if (captured.delete(keys.sessionDeleted)) captured.delete(keys.session);
-		const unreadable = new Set(poison.map((entity) => entity.key));
-		const news = snapshotDifference(captured, entities, unreadable, this.#newId).filter(
+		const unlisted = new Set([...poison.map((entity) => entity.key), ...(read.told ?? [])]);
+		const news = snapshotDifference(captured, entities, unlisted, this.#newId).filter(
 			(item) => captured.has(item.key) || !isEmpty(item),
 		);
-		const buried = this.#outbox.buriedKeys(sessionIdOf(read));
-		return [...poison.filter((entity) => !buried.has(entity.key)).map((entity) => this.#item(entity)), ...news];
+		return [...burials, ...news];
 	}
 
 	/** An empty list for what was never captured says nothing. */

@@ -53,15 +53,16 @@ export function compare(
  * parts that are gone.
  *
  * @param captured digests by key as last captured.
- * @param unreadable keys that the source has but cannot read; they are not gone.
+ * @param unlisted keys that the source has but that are not among the entities (it cannot read them, or told them
+ * before); they are not gone.
  */
 export function snapshotDifference(
 	captured: ReadonlyMap<string, string>,
 	entities: readonly EntityState[],
-	unreadable: ReadonlySet<string>,
+	unlisted: ReadonlySet<string>,
 	newId: () => string,
 ): OpIntent[] {
-	const gone = goneSince(captured.keys(), entities, unreadable);
+	const gone = goneSince(captured.keys(), entities, unlisted);
 	const changed = entities
 		.filter(({ key, payload }) => captured.get(key) !== digestOf(payload))
 		.map(({ type, key, payload }) => ({ op_id: newId(), type, key, payload }));

@@ -37,6 +37,8 @@ export interface RedeemerOptions {
 	readonly createKey: CreateKey;
 	/** The session as OpenCode has it now; undefined when OpenCode does not have it. */
 	readonly truth: (sessionId: string) => Promise<Truth | undefined>;
+	/** Called when a session was forgotten: what OpenCode has of it by now may be wanted. */
+	readonly onForgotten?: (() => void) | undefined;
 	readonly clock: Clock;
 	readonly log: Logger;
 }
@@ -98,9 +100,9 @@ export class Redeemer {
 		this.#options.outbox.granted(sessionId, grant);
 	}
 
-	/** Deletes the session's share and forgets what was captured; the session is not shared again by itself. */
+	/** Deletes the session's share and forgets what was captured; see Outbox.forget for what is wanted of it then. */
 	async unshare(sessionId: string): Promise<void> {
-		const { outbox, connection, log } = this.#options;
+		const { outbox, connection, onForgotten, log } = this.#options;
 		const share = outbox.share(sessionId);
 		if (share !== undefined) {
 			try {
@@ -117,6 +119,7 @@ export class Redeemer {
 		this.#handles.delete(sessionId);
 		outbox.forget(sessionId);
 		log.info({ session: sessionId, share: share?.share_id ?? null }, "unshared");
+		onForgotten?.();
 	}
 
 	async #grant(sessionId: string): Promise<GrantedShare> {

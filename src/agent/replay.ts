@@ -85,7 +85,7 @@ export class Replay {
 			// One flush per session at a time: a lease from before is of a flush that failed on its way to the disk.
 			outbox.release(sessionId);
 			const { wanted, unconfirmed } = outbox.line(sessionId) ?? {};
-			if (wanted === "unshare") {
+			if (wanted === "unshare" || wanted === "delete") {
 				await this.#redeemer.unshare(sessionId);
 				return "done";
 			}
@@ -112,8 +112,8 @@ export class Replay {
 		try {
 			for (;;) {
 				// Asked to unshare meanwhile: what is under way is the last that goes out.
-				const isWanted = outbox.line(sessionId)?.wanted !== "unshare";
-				const goesOn = isWanted && !signal.aborted;
+				const { wanted } = outbox.line(sessionId) ?? {};
+				const goesOn = wanted !== "unshare" && wanted !== "delete" && !signal.aborted;
 				while (goesOn && !isOver(turn) && (flights.length === 0 || this.#hasRoom())) {
 					const reserved = this.#next(sessionId, handle);
 					if (reserved === undefined) break;

@@ -173,7 +173,9 @@ export class Watcher {
 			else log.error(facts, "capture is stopped");
 			try {
 				const state = error.code === "no_source" ? "waiting" : "running";
-				outbox.say({ state, last_error: error.message, capture_paused: isRoom ? error.code : null }, clock.now());
+				const isOpencodes = state === "running" && error.message.includes(outbox.agent()?.opencode_db ?? "\0");
+				const capture_paused = isRoom || isOpencodes ? error.code : null;
+				outbox.say({ state, last_error: error.message, capture_paused }, clock.now());
 			} catch {
 				// The disk that holds the outbox is the trouble; it was logged.
 			}

@@ -32,9 +32,9 @@ export class Works {
 	constructor(options: AgentOptions, link: ServerLink, outbox: Outbox, onDamage: (error: unknown) => void) {
 		this.#options = options;
 		this.outbox = outbox;
-		const { mode, clock, random, log, pollMs, opencode } = options;
+		const { mode, onDelete, clock, random, log, pollMs, opencode } = options;
 		const room = options.room?.(outbox);
-		this.#capture = new Capture({ outbox, mode, room, clock, log });
+		this.#capture = new Capture({ outbox, mode, onDelete, room, clock, log });
 		this.watcher = new Watcher({
 			...{ outbox, capture: this.#capture, room, pollMs, clock, log },
 			openSource: () => options.openSource(outbox.agent()?.opencode_identity ?? undefined),
@@ -45,6 +45,7 @@ export class Works {
 			...{ outbox, mode, clock, random, log, transport: link.transport, server: link.server, owner: randomUUID() },
 			createKey: options.createKey,
 			truth: (sessionId) => this.#truth(sessionId),
+			onForgotten: () => this.watcher.ring(),
 		});
 		insist(() => this.#introduce(link));
 		outbox.onTrouble((trouble, error) => {
@@ -66,7 +67,7 @@ export class Works {
 	/** Takes the outbox over from whoever had it, and says so. */
 	#introduce(link: ServerLink): void {
 		const { outbox } = this;
-		const { mode, clock, opencode } = this.#options;
+		const { mode, onDelete, clock, opencode } = this.#options;
 		outbox.recover();
 		// What another server or version mends is tried once with each start.
 		for (const code of ["other_server", "invalid_request"]) outbox.unpark(code);
@@ -83,6 +84,7 @@ export class Works {
 				server_url: link.url,
 				server_id: link.server.id,
 				share_mode: mode,
+				on_delete: onDelete ?? "keep",
 				server_state: "unknown",
 				transport: null,
 				opencode_connected: false,

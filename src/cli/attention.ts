@@ -16,6 +16,14 @@ export interface Attention {
 /** What a disk has free when it counts as full, in bytes: an append would not fit any more. */
 const FULL_BELOW = 1024 * 1024;
 
+/** What keeps capture from reading, by the error's code, and what to do. */
+const BROKEN: Readonly<Record<string, readonly [what: string, next: string]>> = {
+	corrupt: ["is damaged, or is no SQLite database", "OpenCode must be able to open it; put a backup in its place."],
+	io: ["cannot be read", "See the agent's log for why; its permissions and its disk come first."],
+	unknown_schema: ["is not laid out as this version knows it", "Upgrade opencode-outbox, or set --opencode-db."],
+	busy: ["is locked by another program", "End whatever holds it: OpenCode's own locks last for milliseconds."],
+};
+
 /**
  * Everything that waits for a person, the agent's own first. What mends itself (retries, a silent server) is not in it.
  *
@@ -50,6 +58,12 @@ export function attentionTo(
 	if (agent.capture_paused === "disk_full" || (freeBytes !== undefined && freeBytes < FULL_BELOW)) {
 		const next = "Free some space; it goes on by itself, OpenCode keeps the events.";
 		add(null, "The disk that holds the outbox is full; capture is stopped.", next);
+	}
+	const broken = BROKEN[agent.capture_paused ?? ""];
+	if (broken && agent.pid !== null) {
+		const [what, next] = broken;
+		const goesOn = "It goes on by itself then, and nothing is lost: OpenCode has what it has.";
+		add(null, `Capture is stopped: OpenCode's database ${status.opencode.db ?? ""} ${what}.`, `${next} ${goesOn}`);
 	}
 	for (const path of setAside) {
 		const told = damage?.includes(basename(path)) ? damage : `An outbox that was damaged is kept as ${basename(path)}.`;

@@ -42,6 +42,7 @@ export function agentOptions(settings: Settings, log: Logger): AgentOptions {
 		fileDoorbell: new FileDoorbell(paths.doorbell),
 		link: () => openLink(settings, log),
 		mode: settings.share,
+		onDelete: settings.onDelete,
 		pollMs: settings.pollMs,
 		clock: systemClock,
 		random: Math.random,

@@ -18,7 +18,17 @@ const ROOM_MS = 100;
 const flush = defineCommand({
 	meta: { name: "flush", description: "Capture what is there, send it, and report." },
 	args: {
-		...settingsArgs("data-dir", "opencode-db", "server", "server-key-file", "share", "port", "outbox-max", "log-level"),
+		...settingsArgs(
+			"data-dir",
+			"opencode-db",
+			"server",
+			"server-key-file",
+			"share",
+			"on-delete",
+			"port",
+			"outbox-max",
+			"log-level",
+		),
 		timeout: {
 			type: "string",
 			valueHint: "DURATION",

@@ -64,9 +64,11 @@ async function withHeir<T>(settings: Settings, log: Logger, body: (host: Host) =
 	try {
 		// The agent sees the change of its database and goes to work at once, whatever it was waiting for.
 		hurry(outbox, systemClock.now());
-		// What is shared is the running agent's to decide, not this command's flags'.
+		// What is shared, and for how long, is the running agent's to decide, not this command's flags'.
 		const mode = outbox.agent()?.share_mode ?? settings.share;
-		const capture = new Capture({ outbox, mode, clock: systemClock, log, room: roomOf(outbox, settings, log) });
+		const onDelete = outbox.agent()?.on_delete ?? settings.onDelete;
+		const room = roomOf(outbox, settings, log);
+		const capture = new Capture({ outbox, mode, onDelete, clock: systemClock, log, room });
 		return await body({
 			outbox,
 			get beside() {

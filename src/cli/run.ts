@@ -27,6 +27,7 @@ const run = defineCommand({
 			"server",
 			"server-key-file",
 			"share",
+			"on-delete",
 			"port",
 			"poll",
 			"outbox-max",

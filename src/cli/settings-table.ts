@@ -19,6 +19,8 @@ export interface Settings {
 	/** Absolute. */
 	readonly serverKeyFile: string | undefined;
 	readonly share: "auto" | "manual";
+	/** What becomes of the share of a session that OpenCode deletes. */
+	readonly onDelete: "keep" | "delete";
 	/** Of the embedded server; 0 takes any free one. */
 	readonly port: number;
 	readonly pollMs: number;
@@ -58,6 +60,7 @@ const FIELDS = {
 	server: "server",
 	"server-key-file": "serverKeyFile",
 	share: "share",
+	"on-delete": "onDelete",
 	port: "port",
 	poll: "pollMs",
 	"outbox-max": "outboxMaxBytes",
@@ -108,6 +111,13 @@ export const SETTINGS: Table = {
 		fallback: () => "auto",
 		fallbackText: "auto",
 		doc: "auto shares every session, manual only those that `share` was asked for.",
+	},
+	"on-delete": {
+		...{ field: "onDelete", hint: "keep|delete", expected: "keep or delete" },
+		parse: (text) => z.enum(["keep", "delete"]).safeParse(text),
+		fallback: () => "keep",
+		fallbackText: "keep",
+		doc: "When OpenCode has deleted a session for certain: keep its share, marked as deleted, or delete that too.",
 	},
 	port: {
 		...{ field: "port", hint: "PORT", expected: "a port, 0-65535", parse: (text) => PORT.safeParse(text) },

@@ -16,7 +16,9 @@ export interface Status {
 		readonly state: AgentState | "dead";
 		readonly since: number | null;
 		readonly last_error: string | null;
-		/** outbox_full or disk_full while capture waits for room. */
+		/** keep or delete: what becomes of the share of a session that OpenCode deletes. */
+		readonly on_delete: "keep" | "delete" | null;
+		/** Set while capture waits: outbox_full or disk_full for room, any other code for OpenCode's database to be mended. */
 		readonly capture_paused: string | null;
 	};
 	readonly opencode: { readonly db: string | null; readonly url: string | null; readonly connected: boolean };
@@ -70,6 +72,7 @@ export function statusOf(
 			state,
 			since: agent?.since ?? null,
 			last_error: agent?.last_error ?? null,
+			on_delete: agent?.on_delete ?? null,
 			capture_paused: agent?.capture_paused ?? null,
 		},
 		opencode: {

@@ -55,10 +55,11 @@ function facts({ agent, server, opencode, outbox }: Status, now: number): [strin
 	const way = server.transport === null ? "" : ` over ${server.transport}`;
 	const doorbell =
 		opencode.url === null ? "" : `, ${opencode.connected ? "connected to" : "not connected to"} ${opencode.url}`;
+	const deletes = agent.on_delete === "delete" ? "; what it deletes is deleted on the server too" : "";
 	return [
 		["Agent", `${who}${problem}`],
 		["Server", server.url === null ? "none yet" : printable(`${server.url}: ${server.state}${way}${failed}`)],
-		["OpenCode", opencode.db === null ? "none yet" : printable(`${opencode.db}${doorbell}`)],
+		["OpenCode", opencode.db === null ? "none yet" : printable(`${opencode.db}${doorbell}${deletes}`)],
 		[
 			"Outbox",
 			`${outbox.pending} pending (${outbox.sealed} sealed, ${outbox.in_flight} in flight), ${outbox.dead} dead`,
@@ -84,10 +85,11 @@ function retryText(session: SessionReport, now: number): string {
 }
 
 function sessionRow(session: SessionReport, now: number): string[] {
-	const { session_id: id, title, state, pending, cursor, last_acked_at, url } = session;
+	const { session_id: id, title, state, source_state, pending, cursor, last_acked_at, url } = session;
 	const progress = pending > 0 ? `${pending} of ${cursor + pending} pending` : `${count(cursor, "op")}`;
 	const acked = last_acked_at === null ? "" : `${age(now - last_acked_at)} ago`;
-	return [printable(id), quoted(title), state, progress, acked, printable(url ?? "")];
+	const where = source_state === "present" ? state : `${state}, ${source_state} in OpenCode`;
+	return [printable(id), quoted(title), where, progress, acked, printable(url ?? "")];
 }
 
 function quoted(title: string): string {

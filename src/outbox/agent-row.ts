@@ -16,6 +16,7 @@ export interface AgentRow {
 	readonly server_url: string | null;
 	readonly server_id: string | null;
 	readonly share_mode: "auto" | "manual" | null;
+	readonly on_delete: "keep" | "delete" | null;
 	readonly transport: string | null;
 	readonly server_state: ServerState;
 	readonly last_error: string | null;

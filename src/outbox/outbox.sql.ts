@@ -19,7 +19,10 @@ export const session = sqliteTable("session", {
 	parent_id: text(),
 	title: text().notNull().default(""),
 	directory: text().notNull().default(""),
-	/** What a person asked for: auto (follow the agent's mode), share, unshare (pending), never (unshared). */
+	/**
+	 * What a person asked for: auto (follow the agent's mode), share, unshare (pending), never (unshared). `delete`: nobody
+	 * asked, but OpenCode has deleted the session and its share goes with it (pending); auto again once that is done.
+	 */
 	wanted: text().notNull().default("auto"),
 	/** Where OpenCode stands: present, deleted, vanished (no proof of deletion; a person must look). */
 	source_state: text().notNull().default("present"),
@@ -190,6 +193,8 @@ export const agent = sqliteTable("agent", {
 	server_id: text(),
 	/** Which sessions it shares by itself: auto (all) or manual (none). */
 	share_mode: text(),
+	/** What becomes of the share of a session that OpenCode deletes: keep or delete. */
+	on_delete: text(),
 	transport: text(),
 	server_state: text().notNull().default("unknown"),
 	last_error: text(),
@@ -200,7 +205,7 @@ export const agent = sqliteTable("agent", {
 	next_connect_at: integer().notNull().default(0),
 	/** Names the redaction rules that what is captured went through; another value means: compare every share. */
 	redaction: text(),
-	/** Set: capture waits for room; holds the error's code (outbox_full, disk_full). */
+	/** Set: capture waits for room, or for OpenCode's database to be mended; holds the error's code. */
 	capture_paused: text(),
 	/** What became of the last outbox file that was damaged: where it was put, and what was saved of it. For a person. */
 	damage: text(),

@@ -100,6 +100,7 @@ function readAgent(orm: Sqlite["orm"]): AgentRow | null {
 			server_url: agent.server_url,
 			server_id: agent.server_id,
 			share_mode: sql<AgentRow["share_mode"]>`${agent.share_mode}`,
+			on_delete: sql<AgentRow["on_delete"]>`${agent.on_delete}`,
 			transport: agent.transport,
 			server_state: sql<ServerState>`${agent.server_state}`,
 			last_error: agent.last_error,

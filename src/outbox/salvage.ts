@@ -1,5 +1,6 @@
 import { type OpIntent, opHash } from "../model/op.ts";
 import type { Sqlite, SqlValue } from "../sqlite/driver.ts";
+import { WANTED } from "./session.ts";
 
 type Row = Record<string, SqlValue>;
 
@@ -17,7 +18,6 @@ export interface Salvaged {
 const STEP_MAX = 2 ** 40;
 /** After so many places in one table the rest of it counts as lost: what is left is not worth an agent that hangs. */
 const GAPS_MAX = 1000;
-const WANTED = ["auto", "share", "unshare", "never"];
 
 /**
  * Brings what can be read of a damaged outbox into a new one, table by table, row by row.
@@ -33,7 +33,7 @@ export function salvage(old: Sqlite, sqlite: Sqlite, reason: string): Salvaged[]
 	const sessions = copy(old, sqlite, "session", (row) => {
 		if (typeof row.session_id !== "string") return undefined;
 		known.add(row.session_id);
-		const isWish = WANTED.includes(String(row.wanted));
+		const isWish = WANTED.some((wish) => wish === row.wanted);
 		// Nobody is shared against a wish that cannot be read any more.
 		const parked = isWish ? {} : { wanted: "auto", parked_code: "wish_lost", last_error: "the outbox was damaged" };
 		return { ...row, ...START, ...parked };

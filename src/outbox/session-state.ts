@@ -1,11 +1,12 @@
-import type { Wanted } from "./session.ts";
+import type { SourceState, Wanted } from "./session.ts";
 
 /**
  * Where a session stands, in one word. The first line that holds decides:
  *
- * - `unshared`: a person took it back; nothing is captured or sent.
+ * - `unshared`: a person took it back, and nothing is captured or sent; or its share went with the session that OpenCode
+ *   deleted.
  * - `parked`: nothing is sent until a person acts; `parked_code` and `last_error` say why. Capture goes on.
- * - `unsharing`: a person asked to take it back; the server has not confirmed it yet.
+ * - `unsharing`: it is to be taken back, or deleted with the session; the server has not confirmed it yet.
  * - `comparing`: positions are not to be trusted; the share is compared with OpenCode before anything is sent.
  * - `retrying`: something is to be sent, and the last attempt failed; `last_error` says how, `next_retry_at` when next.
  * - `pending`: something is to be sent, or a share is to be made, and nothing stands in the way.
@@ -29,6 +30,7 @@ export type SessionState = (typeof SESSION_STATES)[number];
 /** What the state follows from. */
 export interface StateFacts {
 	readonly wanted: Wanted;
+	readonly source_state: SourceState;
 	readonly parked_code: string | null;
 	readonly compare_reason: string | null;
 	readonly last_error: string | null;
@@ -43,10 +45,10 @@ export interface StateFacts {
 export function stateOf(facts: StateFacts): SessionState {
 	if (facts.wanted === "never") return "unshared";
 	if (facts.parked_code !== null) return "parked";
-	if (facts.wanted === "unshare") return "unsharing";
+	if (facts.wanted === "unshare" || facts.wanted === "delete") return "unsharing";
 	if (facts.compare_reason !== null) return "comparing";
 	const ungranted = facts.share_id === null && (facts.asked || facts.wanted === "share");
 	if (facts.pending > 0 || ungranted) return facts.last_error === null ? "pending" : "retrying";
-	if (!facts.asked) return "not_shared";
+	if (!facts.asked) return facts.source_state === "deleted" ? "unshared" : "not_shared";
 	return facts.dead > 0 ? "incomplete" : "synced";
 }

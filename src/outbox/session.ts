@@ -2,8 +2,12 @@ import type { Watermark } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { watermarkOf } from "./watermark.ts";
 
-/** What a person asked for: auto follows the agent's mode, unshare is pending until the server has deleted the share. */
-export type Wanted = "auto" | "share" | "unshare" | "never";
+/**
+ * What a person asked for: auto follows the agent's mode, unshare is pending until the server has deleted the share. And
+ * `delete`, which nobody asked for: the share goes with the session that OpenCode has deleted.
+ */
+export const WANTED = ["auto", "share", "unshare", "delete", "never"] as const;
+export type Wanted = (typeof WANTED)[number];
 export type SourceState = "present" | "deleted" | "vanished";
 
 /** A session as the flusher needs it. */
@@ -47,7 +51,7 @@ export function sessionVerbs(sqlite: Sqlite) {
 	const due = sqlite.prepare<WorkRow>(`
 		SELECT * FROM (
 			SELECT session.session_id, next_retry_at, wanted, share_id IS NOT NULL AS shared, unconfirmed,
-				wanted = 'unshare' OR compare_reason IS NOT NULL OR (wanted = 'share' AND share_id IS NULL)
+				wanted IN ('unshare', 'delete') OR compare_reason IS NOT NULL OR (wanted = 'share' AND share_id IS NULL)
 					OR EXISTS (SELECT 1 FROM op WHERE op.session_id = session.session_id AND op.id > session.acked_id) AS pending
 			FROM session LEFT JOIN share USING (session_id)
 			WHERE parked_code IS NULL AND wanted <> 'never')
@@ -93,6 +97,9 @@ export function sessionVerbs(sqlite: Sqlite) {
 	const source = sqlite.prepare(`
 		UPDATE session SET source_state = ?, source_note = ?
 		WHERE session_id = ? AND (source_state, source_note) IS NOT (?, ?)`);
+	const deleteWith = sqlite.prepare(`
+		UPDATE session SET source_state = 'deleted', source_note = NULL, wanted = 'delete', next_retry_at = 0
+		WHERE session_id = ? AND wanted IN ('auto', 'share') AND (watermark_seq, watermark_event_id) IS (?, ?)`);
 	const hurry = sqlite.prepare("UPDATE session SET next_retry_at = 0 WHERE next_retry_at > 0");
 	const forgetOps = sqlite.prepare("DELETE FROM op WHERE session_id = ?");
 	const forgetEntities = sqlite.prepare("DELETE FROM entity WHERE session_id = ?");
@@ -101,7 +108,7 @@ export function sessionVerbs(sqlite: Sqlite) {
 	const forgetRemoved = sqlite.prepare("DELETE FROM removed WHERE session_id = ?");
 	const forgetShare = sqlite.prepare("DELETE FROM share WHERE session_id = ?");
 	const reset = sqlite.prepare(`
-		UPDATE session SET wanted = iif(wanted = 'share', 'share', 'never'), watermark_seq = NULL, watermark_event_id = NULL, acked_id = 0, sealed_id = 0,
+		UPDATE session SET wanted = CASE wanted WHEN 'share' THEN 'share' WHEN 'delete' THEN 'auto' ELSE 'never' END, watermark_seq = NULL, watermark_event_id = NULL, acked_id = 0, sealed_id = 0,
 			acked_cursor = 0, sealed_cursor = 0, acked_op_id = NULL, attempts = 0, next_retry_at = 0, last_error = NULL,
 			compare_reason = NULL, parked_code = NULL, last_acked_at = NULL, unconfirmed = 0,
 			generation = generation + EXISTS (SELECT 1 FROM share WHERE share.session_id = session.session_id)
@@ -145,6 +152,14 @@ export function sessionVerbs(sqlite: Sqlite) {
 		/** Records where OpenCode stands; false when that was known. */
 		setSource: (sessionId: string, state: SourceState, note: string | null): boolean =>
 			source.run(state, note, sessionId, state, note).changes > 0,
+		/**
+		 * Records that OpenCode has deleted the session and that its share is to be deleted with it. Survives restarts;
+		 * whatever a person asked for since goes first.
+		 *
+		 * @param at where its capture stands; false when that has moved meanwhile.
+		 */
+		deleteWith: (sessionId: string, at: Watermark | null): boolean =>
+			deleteWith.run(sessionId, at?.seq ?? null, at?.event_id ?? null).changes > 0,
 		/** Takes sessions up again that were parked with `code`. */
 		unpark: (code: string) => void unpark.run(code),
 		directoryOf: (sessionId: string) => directory.get(sessionId)?.directory ?? "",
@@ -155,7 +170,8 @@ export function sessionVerbs(sqlite: Sqlite) {
 		},
 		/**
 		 * After unsharing: drops the grant and everything captured; keeps the row. The session is not wanted from now on,
-		 * unless a person has asked to share it again meanwhile.
+		 * unless a person has asked to share it again meanwhile, or its share only went with the session that OpenCode deleted:
+		 * should that come back, it is shared anew.
 		 */
 		forget: (sessionId: string): void =>
 			sqlite.transaction(() => {

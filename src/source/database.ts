@@ -1,24 +1,22 @@
-import { existsSync } from "node:fs";
-import { OutboxError } from "../model/errors.ts";
 import { sameWatermark, type Watermark } from "../model/op.ts";
-import type { Sqlite } from "../sqlite/driver.ts";
-import { isBusy } from "../sqlite/errors.ts";
-import { type FoundDatabase, noSource } from "./discovery.ts";
+import type { FoundDatabase } from "./discovery.ts";
 import type { ModelRef } from "./extras.ts";
-import { fileIdentity, openForTailing, sourceError } from "./file.ts";
 import { changeOf } from "./intents.ts";
 import { doubtOfDeletion } from "./lineage.ts";
-import { readLog, readSnapshot, readState } from "./session.ts";
+import { OpenDatabase } from "./open-database.ts";
+import { readLog, readState } from "./session.ts";
+import { readSnapshot, SnapshotParts } from "./snapshot.ts";
 import {
 	type Captured,
 	type Change,
 	type Choose,
 	isPoison,
+	type LogRead,
 	type SessionRead,
 	type Snapshot,
 	type Source,
 } from "./source.ts";
-import { isCoveredBy, openTables, type SweptSession, type Tables } from "./tables.ts";
+import { isCoveredBy, type SweptSession, type Tables } from "./tables.ts";
 
 export interface DatabaseSourceOptions {
 	/**
@@ -44,11 +42,8 @@ const ORPHAN_MS = 10_000;
  * that no event records (todos, a project's new id) are told once. After a restart every session's state is told once.
  */
 export class DatabaseSource implements Source {
-	readonly #database: FoundDatabase;
+	readonly #database: OpenDatabase;
 	readonly #options: DatabaseSourceOptions;
-	#sqlite: Sqlite;
-	#tables: Tables;
-	#file: string | undefined;
 	/** As of the beginning of the last read that ended well. */
 	#dataVersion: number | undefined;
 	/** Of the database that was captured from last: the caller's word, until a read has ended well. */
@@ -63,16 +58,13 @@ export class DatabaseSource implements Source {
 
 	/** @throws OutboxError no_source (with where it looked), unknown_schema, corrupt, busy, io. */
 	static async open(database: FoundDatabase, options: DatabaseSourceOptions = {}): Promise<DatabaseSource> {
-		return new DatabaseSource(database, options, await openFile(database));
+		return new DatabaseSource(await OpenDatabase.open(database), options);
 	}
 
-	private constructor(database: FoundDatabase, options: DatabaseSourceOptions, opened: OpenedFile) {
+	private constructor(database: OpenDatabase, options: DatabaseSourceOptions) {
 		this.#database = database;
 		this.#options = options;
 		this.#capturedFrom = options.identity;
-		this.#file = opened.file;
-		this.#sqlite = opened.sqlite;
-		this.#tables = opened.tables;
 	}
 
 	get path(): string {
@@ -81,7 +73,7 @@ export class DatabaseSource implements Source {
 
 	/** Names this database among others: its file, and when OpenCode made it. To be kept, and passed as an option. */
 	get identity(): string {
-		return `${this.#file}:${this.#tables.createdAt()}`;
+		return this.#database.identity;
 	}
 
 	async *read(
@@ -91,10 +83,11 @@ export class DatabaseSource implements Source {
 	): AsyncGenerator<SessionRead, void, void> {
 		await this.#reopenWhenReplaced();
 		this.#dataVersion = undefined;
-		const version = this.#attempt((tables) => tables.dataVersion());
-		const swept = this.#attempt((tables) => this.#sweep(tables, captured, choose));
+		const version = this.#database.attempt((tables) => tables.dataVersion());
 		// Locked: nothing new this time, and `changed` stays true.
-		if (version === undefined || swept === undefined) return;
+		if (version === undefined) return;
+		const swept = this.#database.attempt((tables) => this.#sweep(tables, captured, choose));
+		if (swept === undefined) return;
 		for (const session of swept.sessions) {
 			if (signal.aborted) return;
 			if (!swept.wanted.has(session.id)) {
@@ -104,13 +97,20 @@ export class DatabaseSource implements Source {
 			}
 			const entry = captured.get(session.id);
 			if (entry && this.#isUpToDate(session, entry)) continue;
+			let parts: SnapshotParts | undefined;
 			for (let from = entry?.watermark ?? null, done = false; !done; ) {
 				if (signal.aborted) return;
-				const next = this.#attempt((tables) => this.#next(tables, session, entry, from));
+				const next = this.#database.attempt((tables) => {
+					const reason = parts ? undefined : this.#next(tables, session, entry, from);
+					if (reason !== undefined && typeof reason !== "string") return reason;
+					if (reason !== undefined) parts = new SnapshotParts(session.id, from, reason);
+					const read = parts?.next(tables);
+					return { read, done: read?.isPartial !== true };
+				});
 				if (next === undefined) return;
 				if (next.read === undefined) break;
 				yield this.#withoutRepetition(next.read);
-				done = next.read.kind !== "log" || next.done;
+				done = next.done;
 				from = next.read.kind === "log" ? next.read.to : from;
 			}
 			this.#told.set(session.id, session.fingerprint);
@@ -128,8 +128,8 @@ export class DatabaseSource implements Source {
 
 	/** Also true while a read is under way, after one that did not end well, and when the file was replaced. */
 	changed(): boolean {
-		if (this.#dataVersion === undefined || fileIdentity(this.path) !== this.#file) return true;
-		return this.#attempt((tables) => tables.dataVersion()) !== this.#dataVersion;
+		if (this.#dataVersion === undefined || this.#database.isReplaced) return true;
+		return this.#database.attempt((tables) => tables.dataVersion()) !== this.#dataVersion;
 	}
 
 	/**
@@ -138,21 +138,21 @@ export class DatabaseSource implements Source {
 	 * @throws OutboxError busy when OpenCode's lock does not come in time; unknown_schema, corrupt, io.
 	 */
 	async snapshot(sessionId: string): Promise<Snapshot | undefined> {
-		return this.#now((tables) => readSnapshot(tables, sessionId, null, "asked for"));
+		return this.#database.now((tables) => readSnapshot(tables, sessionId));
 	}
 
 	async removals(sessionId: string): Promise<Change[]> {
-		const changes = this.#now((tables) => tables.removals.all(sessionId).map(changeOf));
+		const changes = this.#database.now((tables) => tables.removals.all(sessionId).map(changeOf));
 		return changes.filter((change): change is Change => change !== undefined && !isPoison(change));
 	}
 
 	/** The models that the session's user messages were sent to, in order of first use: what to ask a server's extras for. */
 	async models(sessionId: string): Promise<ModelRef[]> {
-		return this.#now((tables) => tables.models(sessionId));
+		return this.#database.now((tables) => tables.models(sessionId));
 	}
 
 	close(): void {
-		this.#sqlite.close();
+		this.#database.close();
 	}
 
 	/** Judged by the sweep alone, which sees both the log's head and the row: most sessions, most of the time. */
@@ -166,29 +166,31 @@ export class DatabaseSource implements Source {
 		return isCoveredBy(this.#told.get(id), fingerprint);
 	}
 
-	/** What to read next of a session, or nothing when its capture stands at its head and its state was told. */
+	/**
+	 * What to read next of a session, or nothing when its capture stands at its head and its state was told. Or why it must
+	 * be read from the tables.
+	 */
 	#next(
 		tables: Tables,
 		session: SweptSession,
 		entry: Captured | undefined,
 		from: Watermark | null,
-	): { read: SessionRead | undefined; done: boolean } {
+	): { read: LogRead | undefined; done: boolean } | string {
 		const told = this.#isTold(session, entry);
-		const snapshot = (reason: string) => ({ read: readSnapshot(tables, session.id, from, reason), done: true });
-		if (entry?.deleted) return snapshot("it was deleted and is there again");
+		if (entry?.deleted) return "it was deleted and is there again";
 		const head = tables.head(session.id);
 		if (head === null) {
-			if (from !== null) return snapshot("its log is gone");
+			if (from !== null) return "its log is gone";
 			if (told) return { read: undefined, done: true };
-			return snapshot("OpenCode keeps no log of it (imported, wiped, or an older version)");
+			return "OpenCode keeps no log of it (imported, wiped, or an older version)";
 		}
-		if (from === null && entry !== undefined) return snapshot("it was not captured from its log so far");
+		if (from === null && entry !== undefined) return "it was not captured from its log so far";
 		if (from !== null && tables.eventId(session.id, from.seq)?.id !== from.event_id)
-			return snapshot(`its log does not hold event ${from.event_id} as number ${from.seq} any more`);
+			return `its log does not hold event ${from.event_id} as number ${from.seq} any more`;
 		if (from !== null && head.seq === from.seq)
 			return { read: told ? undefined : readState(tables, session.id, from), done: true };
 		const log = readLog(tables, session.id, from, head);
-		return "unusable" in log ? snapshot(log.unusable) : log;
+		return "unusable" in log ? log.unusable : log;
 	}
 
 	/** A session's row that cannot be read stands in every read at the head; it is told once. */
@@ -212,6 +214,7 @@ export class DatabaseSource implements Source {
 		const wanted = choose(sessions.map((session) => session.facts));
 		const heads = new Map(sessions.map((session) => [session.id, session.head]));
 		const missing: SessionRead[] = [];
+		const known = this.#capturedFrom === this.identity;
 		for (const [id, { watermark, deleted, vanished, unwanted }] of captured) {
 			if (deleted || vanished || unwanted || heads.has(id)) continue;
 			const hasLog = tables.hasLog(id);
@@ -227,12 +230,14 @@ export class DatabaseSource implements Source {
 						{
 							seen: this.#seen,
 							hasIdentity: this.#capturedFrom !== undefined,
-							known: this.#capturedFrom === this.identity,
+							known,
 							createdAt: tables.createdAt(),
 							now: (this.#options.now ?? Date.now)(),
 						},
 					));
-			if (doubt === undefined) missing.push({ kind: "deleted", session_id: id, from: watermark });
+			const presumed = !known && !this.#seen.has(id);
+			if (doubt === undefined)
+				missing.push({ kind: "deleted", session_id: id, from: watermark, ...(presumed ? { presumed } : {}) });
 			else if (this.#vanished.get(id) !== doubt) missing.push({ kind: "vanished", session_id: id, reason: doubt });
 		}
 		for (const id of this.#orphans.keys()) if (heads.has(id) || !tables.hasLog(id)) this.#orphans.delete(id);
@@ -251,52 +256,13 @@ export class DatabaseSource implements Source {
 		return now - since < ORPHAN_MS;
 	}
 
-	/** Runs one short read transaction; undefined when OpenCode's lock did not come in time. */
-	#attempt<T>(body: (tables: Tables) => T): T | undefined {
-		try {
-			return this.#sqlite.transaction(() => body(this.#tables), "deferred");
-		} catch (error) {
-			if (isBusy(error)) return undefined;
-			throw sourceError(error, this.path);
-		}
-	}
-
-	/** The same for those who cannot come again by themselves. */
-	#now<T>(body: (tables: Tables) => T): T {
-		const answer = this.#attempt((tables) => ({ value: body(tables) }));
-		if (answer === undefined) throw new OutboxError("busy", `${this.path} is locked by another program.`);
-		return answer.value;
-	}
-
 	async #reopenWhenReplaced(): Promise<void> {
-		if (fileIdentity(this.path) === this.#file) return;
-		const opened = await openFile(this.#database);
-		this.#sqlite.close();
-		this.#sqlite = opened.sqlite;
-		this.#tables = opened.tables;
-		this.#file = opened.file;
+		if (!this.#database.isReplaced) return;
+		await this.#database.reopen();
 		this.#told.clear();
 		this.#toldPoison.clear();
 		this.#seen.clear();
 		this.#vanished.clear();
 		this.#orphans.clear();
-	}
-}
-
-interface OpenedFile {
-	readonly file: string | undefined;
-	readonly sqlite: Sqlite;
-	readonly tables: Tables;
-}
-
-async function openFile(database: FoundDatabase): Promise<OpenedFile> {
-	if (!existsSync(database.path)) throw noSource(database);
-	const file = fileIdentity(database.path);
-	const sqlite = await openForTailing(database.path);
-	try {
-		return { file, sqlite, tables: openTables(sqlite) };
-	} catch (error) {
-		sqlite.close();
-		throw sourceError(error, database.path);
 	}
 }

@@ -12,6 +12,9 @@ export interface DataRow {
 	readonly bytes: number;
 	readonly data: string | null;
 }
+export interface MessageRow extends DataRow {
+	readonly time_created: number;
+}
 export interface PartRow extends DataRow {
 	readonly message_id: string;
 }

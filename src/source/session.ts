@@ -1,17 +1,17 @@
 import { keys, type Watermark } from "../model/op.ts";
 import { collapse } from "./collapse.ts";
 import { type EventRow, FIRST_EVENT, isForeignToLog } from "./intents.ts";
-import { messageEntity, partEntity, sessionEntity, todoEntity, tooLarge } from "./rows.ts";
-import { type Change, isPoison, type LogRead, type Poison, type Snapshot } from "./source.ts";
+import { sessionEntity, todoEntity, tooLarge } from "./rows.ts";
+import { type Change, isPoison, type LogRead, type Poison } from "./source.ts";
 import type { Tables } from "./tables.ts";
 
-/** Events in one read: their collapse and the transaction that captures them stay in the low milliseconds. */
-const EVENTS_PER_READ = 1000;
+/** Rows in one read: their collapse and the transaction that captures them stay in the low milliseconds. */
+export const ROWS_PER_READ = 1000;
 /**
- * Bytes of events in one read, unless a single one is larger: bounds memory, how long a read holds OpenCode's WAL, and the
+ * Bytes of rows in one read, unless a single one is larger: bounds memory, how long a read holds OpenCode's WAL, and the
  * room that a small disk must have for one transaction.
  */
-const BYTES_PER_READ = 1024 * 1024;
+export const BYTES_PER_READ = 1024 * 1024;
 
 /**
  * Reads the next events after `from`, and the state as well where that reaches the head. Inside one transaction.
@@ -29,7 +29,7 @@ export function readLog(
 	if (facts === undefined) return { read: undefined, done: true };
 	const rows: EventRow[] = [];
 	let [bytes, next] = [0, from === null ? 0 : from.seq + 1];
-	for (const row of tables.events.iterate(sessionId, next - 1, EVENTS_PER_READ)) {
+	for (const row of tables.events.iterate(sessionId, next - 1, ROWS_PER_READ)) {
 		if (row.seq !== next) return { unusable: `its log has a hole: number ${next} is missing` };
 		if (row.seq === 0 && row.type !== FIRST_EVENT)
 			return { unusable: `its log does not begin with its creation, but with ${row.type}` };
@@ -69,33 +69,8 @@ export function readState(tables: Tables, sessionId: string, at: Watermark): Log
 	};
 }
 
-/** The whole session from OpenCode's tables, as of its log's head. Undefined when its row is gone. */
-export function readSnapshot(
-	tables: Tables,
-	sessionId: string,
-	from: Watermark | null,
-	reason: string,
-): Snapshot | undefined {
-	const facts = tables.facts(sessionId);
-	if (facts === undefined) return undefined;
-	const [session, ...rest] = stateOf(tables, sessionId);
-	const entities = session === undefined ? [] : [session];
-	for (const message of tables.messages.all(sessionId)) {
-		entities.push(messageEntity(message));
-		for (const part of tables.parts.all(message.id)) entities.push(partEntity(part));
-	}
-	return {
-		kind: "snapshot",
-		session: facts,
-		from,
-		to: tables.head(sessionId),
-		reason,
-		entities: [...entities, ...rest],
-	};
-}
-
 /** The session's entity, then its todos. */
-function stateOf(tables: Tables, sessionId: string): (Change | Poison)[] {
+export function stateOf(tables: Tables, sessionId: string): (Change | Poison)[] {
 	const row = tables.sessionRow(sessionId);
 	if (row === undefined) return [];
 	const session = typeof row === "number" ? tooLarge("session", keys.session, "session row", row) : sessionEntity(row);

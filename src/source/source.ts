@@ -59,8 +59,18 @@ export type SessionRead =
 			readonly to: Watermark | null;
 			readonly reason: string;
 			readonly entities: readonly (Change | Poison)[];
+			/** A long one comes in parts. In all but the last: more follows, `to` is `from`, and nothing is lacking yet. */
+			readonly isPartial?: boolean;
+			/** In the last of several parts: the keys that the earlier ones told. */
+			readonly told?: ReadonlySet<string>;
 	  }
-	| { readonly kind: "deleted"; readonly session_id: string; readonly from: Watermark | null }
+	| {
+			readonly kind: "deleted";
+			readonly session_id: string;
+			readonly from: Watermark | null;
+			/** True when it follows from circumstances alone: good enough for a mark, not for destroying anything. */
+			readonly presumed?: boolean;
+	  }
 	| { readonly kind: "vanished"; readonly session_id: string; readonly reason: string };
 
 export type LogRead = Extract<SessionRead, { kind: "log" }>;

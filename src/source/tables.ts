@@ -3,7 +3,7 @@ import type { Watermark } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import type { ModelRef } from "./extras.ts";
 import { type EventRow, ROW_BYTES_MAX } from "./intents.ts";
-import type { DataRow, PartRow, SessionRow, TodoRow } from "./rows.ts";
+import type { MessageRow, PartRow, SessionRow, TodoRow } from "./rows.ts";
 import type { SessionFacts } from "./source.ts";
 
 /** What this program cannot do without. More columns, and more tables, are as OpenCode likes. */
@@ -102,6 +102,11 @@ export function openTables(sqlite: Sqlite) {
 		SELECT q.seq, e.id AS event_id FROM ${eventSequence} q
 		LEFT JOIN ${event} e ON e.aggregate_id = q.aggregate_id AND e.seq = q.seq WHERE q.aggregate_id = ?`);
 	const limit = `octet_length(data) AS bytes, CASE WHEN octet_length(data) <= ${ROW_BYTES_MAX} THEN data END AS data`;
+	const messages = (after: string) =>
+		sqlite.prepare<MessageRow>(`SELECT id, session_id, time_created, ${limit} FROM message
+			WHERE session_id = ? ${after} ORDER BY time_created, id LIMIT 1`);
+	const firstMessage = messages("");
+	const nextMessage = messages("AND (time_created, id) > (?, ?)");
 	const version = sqlite.prepare<{ data_version: number }>("PRAGMA data_version");
 
 	// CASE, because a WHERE may be judged in any order and json_extract stops at what is no JSON.
@@ -147,12 +152,12 @@ export function openTables(sqlite: Sqlite) {
 			const bytes = sessionBytes.get(id)?.bytes ?? 0;
 			return bytes > ROW_BYTES_MAX ? bytes : sessionRow.get(id);
 		},
-		messages: sqlite.prepare<DataRow>(
-			`SELECT id, session_id, ${limit} FROM message WHERE session_id = ? ORDER BY time_created, id`,
-		),
-		/** A message's parts; by the message, since a part's own session is never asked for. */
+		/** The session's message that follows the one of that time and id; the first one after null. */
+		messageAfter: (sessionId: string, time: number | null, id: string): MessageRow | undefined =>
+			time === null ? firstMessage.get(sessionId) : nextMessage.get(sessionId, time, id),
+		/** A message's parts after an id; by the message, since a part's own session is never asked for. */
 		parts: sqlite.prepare<PartRow>(
-			`SELECT id, message_id, session_id, ${limit} FROM part WHERE message_id = ? ORDER BY id`,
+			`SELECT id, message_id, session_id, ${limit} FROM part WHERE message_id = ? AND id > ? ORDER BY id`,
 		),
 		todos: sqlite.prepare<TodoRow>(
 			`SELECT content, status, priority FROM ${todo} WHERE session_id = ? ORDER BY position`,

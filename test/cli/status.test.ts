@@ -176,6 +176,7 @@ describe("what status derives", () => {
 			opencode_identity: null,
 			server_id: null,
 			share_mode: null,
+			on_delete: null,
 			opencode_url: null,
 			opencode_connected: true,
 		},

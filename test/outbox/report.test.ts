@@ -125,12 +125,15 @@ describe("openReport", () => {
 describe("the state of a session", () => {
 	const none: StateFacts = {
 		...{ wanted: "auto", parked_code: null, compare_reason: null, last_error: null },
-		...{ pending: 0, dead: 0, asked: true, share_id: "shr" },
+		...{ source_state: "present", pending: 0, dead: 0, asked: true, share_id: "shr" },
 	};
 	const CASES: [Partial<StateFacts>, string][] = [
 		[{}, "synced"],
 		[{ dead: 1 }, "incomplete"],
 		[{ asked: false, share_id: null }, "not_shared"],
+		[{ asked: false, share_id: null, source_state: "deleted" }, "unshared"],
+		[{ wanted: "delete", source_state: "deleted", pending: 1, last_error: "lost" }, "unsharing"],
+		[{ source_state: "deleted" }, "synced"],
 		[{ asked: false, share_id: null, wanted: "share" }, "pending"],
 		[{ share_id: null }, "pending"],
 		[{ pending: 1, dead: 1 }, "pending"],
