@@ -43,6 +43,7 @@ export function agentOptions(settings: Settings, log: Logger): AgentOptions {
 		link: () => openLink(settings, log),
 		mode: settings.share,
 		pollMs: settings.pollMs,
+		live: { checkpointMs: settings.checkpointMs },
 		clock: systemClock,
 		random: Math.random,
 		log,

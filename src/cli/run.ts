@@ -29,6 +29,7 @@ const run = defineCommand({
 			"share",
 			"port",
 			"poll",
+			"checkpoint",
 			"outbox-max",
 			"log-level",
 		),
