@@ -20,13 +20,14 @@ const WORDS = 1000;
 
 beforeAll(async () => {
 	opencodePort = await freePort();
-	[opencode, server] = await Promise.all([startOpencode(), lab.server()]);
+	opencode = await startOpencode();
+	server = await lab.server();
 	machine = lab.machine("machine", opencode, server, {
 		OPENCODE_OUTBOX_OPENCODE_URL: opencode.url,
 		OPENCODE_OUTBOX_CHECKPOINT: `${CHECKPOINT_MS}ms`,
 	});
 	agent = await machine.run();
-});
+}, 120_000);
 afterAll(() => lab.close());
 
 function startOpencode(options: Partial<OpencodeOptions> = {}): Promise<Opencode> {
