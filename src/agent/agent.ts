@@ -9,6 +9,7 @@ import type { Source } from "../source/source.ts";
 import { isDamage } from "../sqlite/errors.ts";
 import { acquireLock, type Lock } from "../sqlite/lock.ts";
 import type { OnDelete, ShareMode } from "./capture.ts";
+import type { LiveOptions } from "./live.ts";
 import type { Room } from "./room.ts";
 import type { ServerLink } from "./server-link.ts";
 import { Works } from "./works.ts";
@@ -49,6 +50,8 @@ export interface AgentOptions {
 	/** keep unless set. */
 	readonly onDelete?: OnDelete | undefined;
 	readonly pollMs: number;
+	/** What is done with text that streams; undefined: nothing. */
+	readonly live?: LiveOptions;
 	/** A person waits: what earlier failures put off is tried at once. */
 	readonly hurry?: boolean;
 	readonly clock: Clock;
@@ -169,6 +172,7 @@ export class Agent {
 	async drain(signal: AbortSignal): Promise<boolean> {
 		const { clock, log } = this.#options;
 		this.#say({ state: "draining" });
+		this.#works.settle();
 		await this.capture(signal).catch((error: unknown) =>
 			log.warn({ err: messageOf(error) }, "nothing more was captured"),
 		);

@@ -1,5 +1,6 @@
 import { digestOf } from "../model/json.ts";
 import { keys, messageIdOf, type OpIntent, type OpType } from "../model/op.ts";
+import type { Checkpoint } from "../outbox/checkpoint.ts";
 
 export interface EntityState {
 	readonly type: OpType;
@@ -46,6 +47,42 @@ export function compare(
 		else fresh.push({ op_id: newId(), type, key, payload });
 	}
 	return { fresh, same };
+}
+
+/** The truth, with text over it that OpenCode has not kept. */
+export interface Aimed {
+	readonly entities: readonly EntityState[];
+	/** What the share holds of such text, though nobody else keeps it: key to digest. */
+	readonly adopted: ReadonlyMap<string, string>;
+	/** Keys of such text: key to the digest of what OpenCode has. */
+	readonly committed: ReadonlyMap<string, string>;
+}
+
+/**
+ * What a share is to hold where streaming text was put over what OpenCode has committed (outbox/checkpoint.ts): that text,
+ * as long as OpenCode still has what it was put over. Anything newer wins.
+ */
+export function overTruth(
+	truth: readonly EntityState[],
+	checkpoints: ReadonlyMap<string, Checkpoint>,
+	share: ReadonlyMap<string, string>,
+): Aimed {
+	const entities: EntityState[] = [];
+	const adopted = new Map<string, string>();
+	const committed = new Map<string, string>();
+	for (const entity of truth) {
+		const { key } = entity;
+		const text = checkpoints.get(key);
+		const isHeld = text !== undefined && text.digest === digestOf(entity.payload);
+		if (isHeld && text.payload !== null) entities.push({ ...entity, payload: text.payload });
+		else if (isHeld && share.get(key) === text.checkpoint) adopted.set(key, text.checkpoint);
+		else {
+			entities.push(entity);
+			continue;
+		}
+		committed.set(key, text.digest);
+	}
+	return { entities, adopted, committed };
 }
 
 /**

@@ -3,7 +3,7 @@ import { type Backoff, fullJitter } from "../model/backoff.ts";
 import { messageOf } from "../model/errors.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import type { WorkRow } from "../outbox/session.ts";
-import type { Connection, Transport } from "../transport/transport.ts";
+import type { Connection, RedeemedShare, Transport } from "../transport/transport.ts";
 import type { ShareMode } from "./capture.ts";
 import { SESSION_BACKOFF } from "./decide.ts";
 import { Replay, type ReplayOptions } from "./replay.ts";
@@ -41,6 +41,7 @@ export class Flusher {
 	readonly #active = new Map<string, Promise<void>>();
 	readonly #turns = new Turns();
 	#connection: Connection | undefined;
+	#replay: Replay | undefined;
 	/** True once a session got through on this connection. */
 	#proven = false;
 
@@ -80,6 +81,11 @@ export class Flusher {
 		return this.#active.size === 0 && isDrained(this.#options.outbox, this.#options.mode);
 	}
 
+	/** The session's share, where it is redeemed on a connection that stays: over HTTP every call would be a request. */
+	held(sessionId: string): RedeemedShare | undefined {
+		return this.#connection?.kind === "websocket" ? this.#replay?.held(sessionId) : undefined;
+	}
+
 	work(): WorkRow[] {
 		return sendable(this.#options.outbox, this.#options.mode);
 	}
@@ -92,6 +98,7 @@ export class Flusher {
 		this.#connection = connection;
 		const connectedAt = clock.now();
 		const replay = new Replay({ ...this.#options, connection });
+		this.#replay = replay;
 		const over = AbortSignal.any([signal, connection.closed]);
 		over.addEventListener("abort", () => this.#news.notify(), { once: true });
 		// Looking costs O(sessions): while many are due, once for all of them.
@@ -123,6 +130,7 @@ export class Flusher {
 			connection.close();
 			await Promise.allSettled(this.#active.values());
 			this.#connection = undefined;
+			this.#replay = undefined;
 			if (!signal.aborted) {
 				log.info({ transport: connection.kind, reason: messageOf(connection.closed.reason) }, "connection ended");
 				const refused = outbox.agent()?.server_state === "refused";

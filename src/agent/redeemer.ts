@@ -8,7 +8,7 @@ import { type GrantedShare, isGranted } from "../outbox/grant.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import type { ShareRedemption } from "../protocol/schema.ts";
 import type { Connection, RedeemedShare } from "../transport/transport.ts";
-import { compare, type EntityState, EVENTLESS, goneSince } from "./compare.ts";
+import { compare, type EntityState, EVENTLESS, goneSince, overTruth } from "./compare.ts";
 import { attempt, Failure } from "./failure.ts";
 import { reconcile } from "./reconcile.ts";
 import { shareDigests } from "./verify.ts";
@@ -70,6 +70,11 @@ export class Redeemer {
 		const handle = await this.#redeem(await this.#grant(sessionId));
 		this.#checked?.add(sessionId);
 		return handle;
+	}
+
+	/** The session's share, where it is redeemed on this connection. */
+	held(sessionId: string): RedeemedShare | undefined {
+		return this.#handles.get(sessionId);
 	}
 
 	/** The next `redeemed` redeems anew. */
@@ -203,13 +208,14 @@ export class Redeemer {
 		const digests = await attempt("use", () => shareDigests(fenced, fenced.redemption.cursor));
 
 		const truth = await this.#truthNow(sessionId);
-		const { entities, adopted, gone, lost } = this.#aim(sessionId, truth, fenced.redemption, digests);
+		const { entities, adopted, committed, gone, lost } = this.#aim(sessionId, truth, fenced.redemption, digests);
 		const { fresh, same: equal } = compare(digests, entities, gone, this.#newId);
 		const same = new Map([...adopted, ...equal]);
 		const { cursor, last_op_id } = fenced.redemption;
 		const known = truth ? truth.watermark : (outbox.session(sessionId)?.watermark ?? null);
 		const watermark = lost.length > 0 ? null : known;
-		outbox.rebase(sessionId, { cursor, last_op_id, fresh: [...fresh, ...lost], same, watermark }, clock.now());
+		const rebased = { cursor, last_op_id, fresh: [...fresh, ...lost], same, committed, watermark };
+		outbox.rebase(sessionId, rebased, clock.now());
 		outbox.epoch(sessionId, fenced.redemption.capability_epoch);
 		const facts = { session: sessionId, fresh: fresh.length, same: same.size, cursor };
 		if (lost.length > 0) log.error({ ...facts, lost: lost.length }, "compared; something is to be had from nowhere");
@@ -247,21 +253,25 @@ export class Redeemer {
 		const own = outbox.retained(sessionId);
 		const removed = outbox.removedKeys(sessionId);
 		const captured = outbox.capturedDigests(sessionId);
+		const checkpoints = outbox.checkpoints(sessionId);
 		if (truth) {
 			const known = new Set(truth.entities.map((entity) => entity.key));
 			const extras = own.filter(({ key }) => !known.has(key) && EVENTLESS.has(key));
 			const gone = goneSince([...captured.keys(), ...removed, ...truth.removed], truth.entities, truth.unreadable);
-			return { entities: [...truth.entities, ...extras], adopted: NONE, gone: [...gone], lost: [] };
+			const { entities, adopted, committed } = overTruth(truth.entities, checkpoints, share);
+			return { entities: [...entities, ...extras], adopted, committed, gone: [...gone], lost: [] };
 		}
 		// Another copy of this outbox has brought the share further than this one ever captured: what is there is right.
 		const { watermark = null, sealed_cursor = 0 } = outbox.session(sessionId) ?? {};
 		if (isAhead(source_watermark, watermark, cursor > sealed_cursor)) {
 			const mark = own.filter(({ key }) => key === keys.sessionDeleted);
-			return { entities: mark, adopted: share, gone: [], lost: [] };
+			return { entities: mark, adopted: share, committed: NONE, gone: [], lost: [] };
 		}
 		const kept = new Set(own.map((entity) => entity.key));
-		const lost = [...captured].filter(([key, digest]) => !kept.has(key) && share.get(key) !== digest);
-		return { entities: own, adopted: NONE, gone: removed, lost: lost.map(([key]) => this.#lost(key)) };
+		const held = new Map([...captured, ...[...checkpoints].map(([key, text]) => [key, text.checkpoint] as const)]);
+		const lost = [...held].filter(([key, digest]) => !kept.has(key) && share.get(key) !== digest);
+		const committed = new Map([...checkpoints].map(([key, text]) => [key, text.digest]));
+		return { entities: own, adopted: NONE, committed, gone: removed, lost: lost.map(([key]) => this.#lost(key)) };
 	}
 
 	#lost(key: string): Burial {
@@ -278,6 +288,8 @@ interface Aim {
 	readonly entities: readonly EntityState[];
 	/** What is taken over from the share as it is: key to digest. */
 	readonly adopted: ReadonlyMap<string, string>;
+	/** What of it is text over what OpenCode has committed: key to that one's digest. */
+	readonly committed: ReadonlyMap<string, string>;
 	readonly gone: readonly string[];
 	readonly lost: readonly Burial[];
 }

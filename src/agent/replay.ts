@@ -70,6 +70,11 @@ export class Replay {
 		this.#redeemer = new Redeemer(options);
 	}
 
+	/** The session's share, where it is redeemed on this connection. */
+	held(sessionId: string): RedeemedShare | undefined {
+		return this.#redeemer.held(sessionId);
+	}
+
 	/**
 	 * Brings a session's pending ops to the server, or notes in the outbox why not and when to try again.
 	 *

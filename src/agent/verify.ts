@@ -1,4 +1,5 @@
 import { digestOf } from "../model/json.ts";
+import type { Checkpoint } from "../outbox/checkpoint.ts";
 import type { RedeemedShare } from "../transport/transport.ts";
 import { type EntityState, EVENTLESS } from "./compare.ts";
 
@@ -19,15 +20,22 @@ export interface Difference {
  *
  * @param truth OpenCode's entities; undefined when it has forgotten the session, then what was captured is all there is.
  * @param captured digests as last captured: the measure for what only OpenCode's API tells.
+ * @param checkpoints text over what OpenCode has committed: the measure as long as OpenCode still has just that.
  */
 export function expectedDigests(
 	truth: readonly EntityState[] | undefined,
 	captured: ReadonlyMap<string, string>,
+	checkpoints: ReadonlyMap<string, Checkpoint> = new Map(),
 ): Map<string, string> {
-	if (truth === undefined) return new Map(captured);
+	const held = (key: string, digest: string): string => {
+		const text = checkpoints.get(key);
+		return text?.digest === digest ? text.checkpoint : digest;
+	};
+	if (truth === undefined) return new Map([...captured].map(([key, digest]) => [key, held(key, digest)]));
 	const expected = new Map([...captured].filter(([key]) => EVENTLESS.has(key)));
 	// An empty list that was never captured says nothing, and is not sent.
-	for (const { key, payload } of truth) if (payload !== "[]" || captured.has(key)) expected.set(key, digestOf(payload));
+	for (const { key, payload } of truth)
+		if (payload !== "[]" || captured.has(key)) expected.set(key, held(key, digestOf(payload)));
 	return expected;
 }
 

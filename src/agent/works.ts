@@ -9,6 +9,7 @@ import { isFull } from "../sqlite/errors.ts";
 import type { AgentOptions } from "./agent.ts";
 import { Capture } from "./capture.ts";
 import { Flusher } from "./flusher.ts";
+import { LiveLane, type LiveOptions } from "./live.ts";
 import type { Truth } from "./redeemer.ts";
 import type { ServerLink } from "./server-link.ts";
 import { Watcher } from "./watcher.ts";
@@ -23,6 +24,7 @@ export class Works {
 	readonly flusher: Flusher;
 	readonly #options: AgentOptions;
 	readonly #capture: Capture;
+	readonly #live: LiveLane | undefined;
 	readonly #capturing = new AbortController();
 	readonly #flushing = new AbortController();
 	readonly #loops: Promise<unknown>[] = [];
@@ -47,13 +49,20 @@ export class Works {
 			truth: (sessionId) => this.#truth(sessionId),
 			onForgotten: () => this.watcher.ring(),
 		});
+		this.#live = options.live && this.#lane(options.live, (bytes) => room?.admit(bytes, clock.now()));
 		insist(() => this.#introduce(link));
 		outbox.onTrouble((trouble, error) => {
 			if (trouble === "damaged") onDamage(error);
 		});
 		this.#loops.push(this.watcher.run(this.#capturing.signal), this.#flush());
+		if (this.#live) this.#loops.push(this.#live.run(this.#capturing.signal));
 		this.#loops.push(this.#hear(options.fileDoorbell, undefined));
 		if (opencode) this.#loops.push(this.#hear(opencode.doorbell, opencode.extras));
+	}
+
+	/** What was streamed up to now is in the outbox then. */
+	settle(): void {
+		this.#live?.settle();
 	}
 
 	/** Calls under way end as unknown and are reconciled by whoever comes next. */
@@ -62,6 +71,13 @@ export class Works {
 		this.#flushing.abort();
 		await Promise.allSettled(this.#loops);
 		this.watcher.close();
+	}
+
+	#lane(live: LiveOptions, admit: (bytes: number) => void): LiveLane {
+		const { outbox, flusher } = this;
+		const { clock, log } = this.#options;
+		const held = (sessionId: string) => flusher.held(sessionId);
+		return new LiveLane({ ...live, outbox, held, admit, onNews: () => flusher.wake(), clock, log });
 	}
 
 	/** Takes the outbox over from whoever had it, and says so. */
@@ -122,7 +138,7 @@ export class Works {
 		const { outbox, watcher, flusher } = this;
 		const { signal } = this.#capturing;
 		const { log } = this.#options;
-		for await (const { session_id, directory, settled } of doorbell.rings(signal)) {
+		for await (const { session_id, directory, settled } of doorbell.rings(signal, (live) => this.#live?.hear(live))) {
 			try {
 				watcher.ring();
 				if (!extras || !settled || session_id === undefined || directory === undefined) continue;

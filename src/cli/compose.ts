@@ -44,6 +44,7 @@ export function agentOptions(settings: Settings, log: Logger): AgentOptions {
 		mode: settings.share,
 		onDelete: settings.onDelete,
 		pollMs: settings.pollMs,
+		live: { checkpointMs: settings.checkpointMs },
 		clock: systemClock,
 		random: Math.random,
 		log,

@@ -30,6 +30,7 @@ const run = defineCommand({
 			"on-delete",
 			"port",
 			"poll",
+			"checkpoint",
 			"outbox-max",
 			"log-level",
 		),

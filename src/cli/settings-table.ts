@@ -24,6 +24,8 @@ export interface Settings {
 	/** Of the embedded server; 0 takes any free one. */
 	readonly port: number;
 	readonly pollMs: number;
+	/** 0: text that streams is not put into the outbox. */
+	readonly checkpointMs: number;
 	/** What the outbox's files may take before capture pauses. */
 	readonly outboxMaxBytes: number;
 	readonly logLevel: LogLevel;
@@ -63,6 +65,7 @@ const FIELDS = {
 	"on-delete": "onDelete",
 	port: "port",
 	poll: "pollMs",
+	checkpoint: "checkpointMs",
 	"outbox-max": "outboxMaxBytes",
 	"log-level": "logLevel",
 } as const satisfies Record<string, keyof Settings>;
@@ -75,6 +78,12 @@ const PORT = z
 	.pipe(z.number().max(65_535));
 /** Below 10 ms a poll costs more than it tells; above an hour it is a mistake. */
 const POLL = durationSchema(10, 3_600_000);
+/** Below 100 ms it would be most of what the outbox writes. */
+const CHECKPOINT = z.union([
+	z.enum(["off", "0"]).transform(() => 0),
+	durationSchema(0, 0),
+	durationSchema(100, 3_600_000),
+]);
 /** Below 1 MiB not even one message's ops fit; the upper bound is a slip of the pen. */
 const OUTBOX_MAX = sizeSchema(1024 ** 2, 1024 ** 5);
 
@@ -131,6 +140,13 @@ export const SETTINGS: Table = {
 		fallback: () => 500,
 		fallbackText: "500ms",
 		doc: "How often OpenCode's database is looked at when nothing else wakes the agent.",
+	},
+	checkpoint: {
+		...{ field: "checkpointMs", hint: "DURATION", expected: `${DURATION_FORM}, from 100ms to 1h, or off` },
+		parse: (text) => CHECKPOINT.safeParse(text),
+		fallback: () => 2000,
+		fallbackText: "2s",
+		doc: "How much of an answer that is being written is lost at most when OpenCode is killed; off keeps only finished text.",
 	},
 	"outbox-max": {
 		...{ field: "outboxMaxBytes", hint: "SIZE", expected: `${SIZE_FORM}, from 1MiB` },

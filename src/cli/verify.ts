@@ -156,12 +156,16 @@ async function compare(parts: Parts, sessionId: string): Promise<SessionVerdict>
 		const snapshot = await source.snapshot(sessionId);
 		const unreadable = snapshot?.entities.filter(isPoison).map((entity) => entity.key) ?? [];
 		const truth = snapshot?.entities.filter((entity): entity is Change => !isPoison(entity));
-		const difference = differenceOf(expectedDigests(truth, outbox.capturedDigests(sessionId)), actual);
-		const note = !snapshot
-			? "OpenCode does not have it any more; compared with what was captured"
-			: unreadable.length > 0
-				? `not readable in OpenCode: ${unreadable.join(", ")}`
-				: null;
+		const checkpoints = outbox.checkpoints(sessionId);
+		const expected = expectedDigests(truth, outbox.capturedDigests(sessionId), checkpoints);
+		const difference = differenceOf(expected, actual);
+		const texts = [...checkpoints].filter(([key, text]) => expected.get(key) === text.checkpoint).length;
+		const notes = [
+			...(snapshot ? [] : ["OpenCode does not have it any more; compared with what was captured"]),
+			...(unreadable.length > 0 ? [`not readable in OpenCode: ${unreadable.join(", ")}`] : []),
+			...(texts > 0 ? [`${texts} ${texts === 1 ? "part holds" : "parts hold"} text that OpenCode has not kept`] : []),
+		];
+		const note = notes.length > 0 ? notes.join("; ") : null;
 		return { session_id: sessionId, clean: isClean(difference), ...difference, note };
 	} catch (error) {
 		if (error instanceof OutboxError) throw error;

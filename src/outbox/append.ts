@@ -81,17 +81,15 @@ export function appendVerb(sqlite: Sqlite) {
 
 /** Writes one item inside a transaction; false when it changed nothing. Shared by append, revive and rebase. */
 export function opWriter(sqlite: Sqlite) {
-	const entity = sqlite.prepare<{ digest: string; first_op: number; last_op: number }>(
-		"SELECT digest, first_op, last_op FROM entity WHERE session_id = ? AND key = ?",
+	const entity = sqlite.prepare<{ digest: string; checkpoint: string | null; last_op: number }>(
+		"SELECT digest, checkpoint, last_op FROM entity WHERE session_id = ? AND key = ?",
 	);
-	const insertOp = sqlite.prepare(`
-		INSERT INTO op (session_id, op_id, type, key, payload, bytes, hash, depends_id, floor_seq, floor_event_id, captured_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`);
-	const replaceOp = sqlite.prepare("UPDATE op SET op_id = ?, payload = ?, bytes = ?, hash = ? WHERE id = ?");
 	const insertEntity = sqlite.prepare(
 		"INSERT INTO entity (session_id, key, digest, first_op, last_op) VALUES (?, ?, ?, ?, ?)",
 	);
-	const updateEntity = sqlite.prepare("UPDATE entity SET digest = ?, last_op = ? WHERE session_id = ? AND key = ?");
+	const updateEntity = sqlite.prepare(
+		"UPDATE entity SET digest = ?, checkpoint = NULL, last_op = ? WHERE session_id = ? AND key = ?",
+	);
 	const removeEntity = sqlite.prepare("DELETE FROM entity WHERE session_id = ? AND key = ?");
 	const removeParts = sqlite.prepare("DELETE FROM entity WHERE session_id = ? AND key >= ? AND key < ?");
 	const remember = sqlite.prepare("INSERT INTO removed (session_id, key) VALUES (?, ?) ON CONFLICT DO NOTHING");
@@ -99,28 +97,10 @@ export function opWriter(sqlite: Sqlite) {
 		INSERT INTO removed (session_id, key) SELECT session_id, key FROM entity
 		WHERE session_id = ? AND key >= ? AND key < ? ON CONFLICT DO NOTHING`);
 	const isBack = sqlite.prepare("DELETE FROM removed WHERE session_id = ? AND key = ?");
-	const acked = sqlite.prepare<{ acked_id: number }>("SELECT acked_id FROM session WHERE session_id = ?");
 	const buried = sqlite.prepare("SELECT 1 FROM dead WHERE session_id = ? AND op_id = ?");
 	const removable = isRemovable(sqlite);
 	const bury = buryOp(sqlite);
-
-	const dependency = (sessionId: string, key: string): number | null => {
-		const messageId = messageIdOf(key);
-		if (messageId === undefined || key === keys.message(messageId)) return null;
-		const created = entity.get(sessionId, keys.message(messageId))?.first_op;
-		return created !== undefined && created > (acked.get(sessionId)?.acked_id ?? 0) ? created : null;
-	};
-
-	const insert = (sessionId: string, item: OpIntent, floor: Watermark | null, now: number): number => {
-		const { op_id, type, key, payload } = item;
-		const depends = REMOVALS.has(type) ? null : dependency(sessionId, key);
-		const bytes = Buffer.byteLength(payload);
-		const inserted = insertOp.run(
-			...[sessionId, op_id, type, key, payload, bytes, opHash(item), depends],
-			...[floor?.seq ?? null, floor?.event_id ?? null, now],
-		);
-		return Number(inserted.lastInsertRowid);
-	};
+	const { insert, supersede } = opLine(sqlite);
 
 	return (
 		sessionId: string,
@@ -153,11 +133,57 @@ export function opWriter(sqlite: Sqlite) {
 			return true;
 		}
 		if (known.digest === digest) return false;
-		let id = known.last_op;
-		const bytes = Buffer.byteLength(item.payload);
-		const superseded = id > sealedId && replaceOp.run(item.op_id, item.payload, bytes, opHash(item), id).changes === 1;
-		if (!superseded) id = insert(sessionId, item, floor, now);
+		// What OpenCode commits is just what was put over its text before.
+		const isHeld = known.checkpoint === digest;
+		const id = isHeld ? known.last_op : supersede(sessionId, sealedId, known.last_op, item, floor, now);
 		updateEntity.run(digest, id, sessionId, item.key);
-		return true;
+		return !isHeld;
+	};
+}
+
+/** Puts ops into a session's line, inside a transaction; each returns the op's id. */
+export function opLine(sqlite: Sqlite) {
+	const insertOp = sqlite.prepare(`
+		INSERT INTO op (session_id, op_id, type, key, payload, bytes, hash, depends_id, floor_seq, floor_event_id, captured_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+	const replaceOp = sqlite.prepare("UPDATE op SET op_id = ?, payload = ?, bytes = ?, hash = ? WHERE id = ?");
+	const created = sqlite.prepare<{ first_op: number }>(
+		"SELECT first_op FROM entity JOIN session USING (session_id) WHERE session_id = ? AND key = ? AND first_op > acked_id",
+	);
+
+	const dependency = (sessionId: string, key: string): number | null => {
+		const messageId = messageIdOf(key);
+		if (messageId === undefined || key === keys.message(messageId)) return null;
+		return created.get(sessionId, keys.message(messageId))?.first_op ?? null;
+	};
+
+	const insert = (sessionId: string, item: OpIntent, floor: Watermark | null, now: number): number => {
+		const { op_id, type, key, payload } = item;
+		const depends = REMOVALS.has(type) ? null : dependency(sessionId, key);
+		const bytes = Buffer.byteLength(payload);
+		const inserted = insertOp.run(
+			...[sessionId, op_id, type, key, payload, bytes, opHash(item), depends],
+			...[floor?.seq ?? null, floor?.event_id ?? null, now],
+		);
+		return Number(inserted.lastInsertRowid);
+	};
+
+	return {
+		insert,
+		/** In the place of the entity's last op while that is unsealed, else at the end. */
+		supersede(
+			sessionId: string,
+			sealedId: number,
+			lastOp: number,
+			item: OpIntent,
+			floor: Watermark | null,
+			now: number,
+		): number {
+			const bytes = Buffer.byteLength(item.payload);
+			const isUnsealed = lastOp > sealedId;
+			if (isUnsealed && replaceOp.run(item.op_id, item.payload, bytes, opHash(item), lastOp).changes === 1)
+				return lastOp;
+			return insert(sessionId, item, floor, now);
+		},
 	};
 }

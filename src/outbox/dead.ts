@@ -2,6 +2,7 @@ import { digestOf } from "../model/json.ts";
 import { type OpType, REMOVALS } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { opWriter } from "./append.ts";
+import { markCheckpoint } from "./checkpoint.ts";
 import { isRemovable } from "./known.ts";
 import { watermarkOf } from "./watermark.ts";
 
@@ -33,7 +34,9 @@ export function reviveVerb(sqlite: Sqlite) {
 	const byId = sqlite.prepare<DeadRow>("SELECT * FROM dead WHERE id = ?");
 	const children = sqlite.prepare<DeadRow>("SELECT * FROM dead WHERE parent_id = ? ORDER BY id");
 	const remove = sqlite.prepare("DELETE FROM dead WHERE id = ?");
-	const captured = sqlite.prepare<{ digest: string }>("SELECT digest FROM entity WHERE session_id = ? AND key = ?");
+	const captured = sqlite.prepare<{ digest: string; checkpoint: string | null }>(
+		"SELECT digest, checkpoint FROM entity WHERE session_id = ? AND key = ?",
+	);
 	const forget = sqlite.prepare("DELETE FROM entity WHERE session_id = ? AND key = ?");
 	const line = sqlite.prepare<{ sealed_id: number; watermark_seq: number | null; watermark_event_id: string | null }>(
 		"SELECT sealed_id, watermark_seq, watermark_event_id FROM session WHERE session_id = ?",
@@ -42,6 +45,7 @@ export function reviveVerb(sqlite: Sqlite) {
 		"INSERT INTO entity (session_id, key, digest, first_op, last_op) VALUES (?, ?, '', 0, 0) ON CONFLICT DO NOTHING",
 	);
 	const removable = isRemovable(sqlite);
+	const isCheckpoint = markCheckpoint(sqlite);
 	const hurry = sqlite.prepare("UPDATE session SET next_retry_at = 0 WHERE session_id = ?");
 	const write = opWriter(sqlite);
 
@@ -50,14 +54,17 @@ export function reviveVerb(sqlite: Sqlite) {
 		const { session_id, op_id, type, key, payload } = letter;
 		const session = line.get(session_id);
 		if (payload === null || session === undefined) return false;
+		const known = captured.get(session_id, key);
 		const isSuperseded = REMOVALS.has(type)
 			? removable(session_id, letter)
-			: captured.get(session_id, key)?.digest !== digestOf(payload);
+			: (known?.checkpoint ?? known?.digest) !== digestOf(payload);
 		if (isSuperseded) return false;
 		// Captured already counts as said. A removal is of what is known, anything else of what is not.
 		if (REMOVALS.has(type)) stub.run(session_id, key);
 		else forget.run(session_id, key);
-		return write(session_id, session.sealed_id, { op_id, type, key, payload }, watermarkOf(session), now);
+		write(session_id, session.sealed_id, { op_id, type, key, payload }, watermarkOf(session), now);
+		if (known && known.checkpoint !== null) isCheckpoint(session_id, key, known.digest);
+		return true;
 	};
 
 	return (id: number, now: number): ReviveResult =>

@@ -3,6 +3,7 @@ import type { Sqlite } from "../sqlite/driver.ts";
 import { ackVerb, batchBelow, lastBelow, nackVerb, recoverVerb, releaseVerb } from "./ack.ts";
 import { agentVerbs } from "./agent-row.ts";
 import { appendVerb } from "./append.ts";
+import { checkpointsQuery, checkpointVerb } from "./checkpoint.ts";
 import { deadQueries, discardVerb, reviveVerb } from "./dead.ts";
 import { grantVerbs } from "./grant.ts";
 import { capturedQueries, rebaseVerb, removedQuery, retainedQuery } from "./rebase.ts";
@@ -42,6 +43,7 @@ export function outboxOn(sqlite: Sqlite) {
 	const version = sqlite.prepare<{ data_version: number }>("PRAGMA data_version");
 	const verbs = {
 		append: appendVerb(sqlite),
+		checkpointText: checkpointVerb(sqlite),
 		seal: sealVerb(sqlite),
 		reserve: reserveVerb(sqlite),
 		extend: extendVerb(sqlite),
@@ -66,6 +68,7 @@ export function outboxOn(sqlite: Sqlite) {
 		capturedDigests: captured.digests,
 		isCaptured: captured.isCaptured,
 		buriedKeys: captured.buriedKeys,
+		checkpoints: checkpointsQuery(sqlite),
 		removedKeys: removedQuery(sqlite),
 		retained: retainedQuery(sqlite),
 		/** Changes whenever another connection commits: a doorbell for what other processes append or ask. */

@@ -2,6 +2,7 @@ import type { OpIntent, OpType, Watermark } from "../model/op.ts";
 import { REMOVALS } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { type Burial, opWriter } from "./append.ts";
+import { markCheckpoint } from "./checkpoint.ts";
 import { unsealSession } from "./reject.ts";
 
 /** What a session is put on after it was compared with its share (agent/compare.ts). */
@@ -13,6 +14,11 @@ export interface Rebase {
 	readonly fresh: readonly (OpIntent | Burial)[];
 	/** Entities on which both agree: key to digest. */
 	readonly same: ReadonlyMap<string, string>;
+	/**
+	 * Of those in `fresh` and `same` whose text was put over what OpenCode has committed (checkpoint.ts): key to the digest of
+	 * what it has.
+	 */
+	readonly committed?: ReadonlyMap<string, string>;
 	/** What the comparison covers. */
 	readonly watermark: Watermark | null;
 }
@@ -31,8 +37,8 @@ export function rebaseVerb(sqlite: Sqlite) {
 		DELETE FROM op WHERE session_id = ? AND id > (SELECT acked_id FROM session WHERE session_id = op.session_id)
 			AND NOT EXISTS (SELECT 1 FROM entity
 				WHERE entity.session_id = op.session_id AND entity.key = op.key AND entity.last_op = op.id)`);
-	const entities = sqlite.prepare<{ key: string; digest: string; last_op: number }>(
-		"SELECT key, digest, last_op FROM entity WHERE session_id = ?",
+	const entities = sqlite.prepare<{ key: string; held: string; last_op: number }>(
+		"SELECT key, coalesce(checkpoint, digest) AS held, last_op FROM entity WHERE session_id = ?",
 	);
 	const removeEntities = sqlite.prepare("DELETE FROM entity WHERE session_id = ?");
 	const insertEntity = sqlite.prepare(`
@@ -42,6 +48,7 @@ export function rebaseVerb(sqlite: Sqlite) {
 			sealed_cursor = ?, acked_op_id = ?, watermark_seq = ?, watermark_event_id = ?, compare_reason = NULL
 		WHERE session_id = ?`);
 	const latest = sqlite.prepare("UPDATE agent SET acked_session_id = ?");
+	const isCheckpoint = markCheckpoint(sqlite);
 	const write = opWriter(sqlite);
 	return (sessionId: string, rebase: Rebase, now: number): void =>
 		sqlite.transaction(() => {
@@ -52,7 +59,7 @@ export function rebaseVerb(sqlite: Sqlite) {
 			removeEntities.run(sessionId);
 			for (const [key, digest] of rebase.same) {
 				const captured = known.get(key);
-				insertEntity.run(sessionId, key, digest, captured?.digest === digest ? captured.last_op : 0);
+				insertEntity.run(sessionId, key, digest, captured?.held === digest ? captured.last_op : 0);
 			}
 			removePending.run(sessionId);
 			put.run(line, line, cursor, cursor, last_op_id, watermark?.seq ?? null, watermark?.event_id ?? null, sessionId);
@@ -63,6 +70,7 @@ export function rebaseVerb(sqlite: Sqlite) {
 				if (REMOVALS.has(op.type)) insertEntity.run(sessionId, op.key, "", 0);
 				write(sessionId, line, op, null, now);
 			}
+			for (const [key, digest] of rebase.committed ?? []) isCheckpoint(sessionId, key, digest);
 		});
 }
 

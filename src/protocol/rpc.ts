@@ -31,7 +31,7 @@ export interface ShareCapability extends RpcTarget {
 	appendOps(batch: AppendBatch): Promise<OpAck>;
 	/** The share's live entities in key order, a page after `after`. */
 	entityDigests(after?: string): Promise<DigestPage>;
-	/** Best effort, never stored. */
+	/** Text that streams, to those who watch: best effort, never stored. What they make of it: protocol/live.ts. */
 	publishDelta(delta: Delta): Promise<void>;
 	/**
 	 * Bumps the epoch: every capability out there, this one too, can do nothing from now on. Repeatable, after redeeming

@@ -116,6 +116,11 @@ export type RevokeRequest = z.infer<typeof RevokeRequest>;
 export const Delta = z.strictObject({
 	key,
 	field: z.string().min(1).max(100),
+	/**
+	 * UTF-16 length of the member before this delta: whoever watches tells by it what is missing, repeated or stored already
+	 * (protocol/live.ts). Missing from clients that do not know; then nobody knows where the text belongs.
+	 */
+	offset: count.optional(),
 	delta: z.string().max(DELTA_CHARS_MAX),
 });
 export type Delta = z.infer<typeof Delta>;

@@ -15,6 +15,11 @@ export interface LiveText {
 	readonly part_id: string;
 	/** Member of the part that grows: "text". */
 	readonly field: string;
+	/**
+	 * UTF-16 length of the member before `delta` (source/live-ear.ts tells it). Without it nobody knows where the text
+	 * belongs, and it goes nowhere.
+	 */
+	readonly offset?: number;
 	/** What is to be put behind what the member holds. */
 	readonly delta: string;
 }

@@ -2,8 +2,9 @@ import { createParser } from "eventsource-parser";
 import { type Backoff, fullJitter } from "../model/backoff.ts";
 import { type Clock, type Random, systemClock } from "../model/clock.ts";
 import { messageOf } from "../model/errors.ts";
-import { type Doorbell, type Ring, RingBox } from "./doorbell.ts";
+import { type Doorbell, type LiveText, type Ring, RingBox } from "./doorbell.ts";
 import { endpoint, type ServerAddress } from "./http.ts";
+import { LiveEar, type OpencodeEvent } from "./live-ear.ts";
 
 /** A server that says nothing for this long is gone: it heartbeats every 10 s. In ms. */
 const SILENCE_MS_MAX = 30_000;
@@ -48,10 +49,11 @@ export class OpencodeServer implements Doorbell {
 		return this.#problem;
 	}
 
-	async *rings(signal: AbortSignal): AsyncGenerator<Ring, void, void> {
+	async *rings(signal: AbortSignal, onLive?: (live: LiveText) => void): AsyncGenerator<Ring, void, void> {
 		const left = new AbortController();
 		const box = new RingBox();
-		const listening = this.#listen(box, AbortSignal.any([signal, left.signal])).finally(() => box.close());
+		const over = AbortSignal.any([signal, left.signal]);
+		const listening = this.#listen(box, onLive, over).finally(() => box.close());
 		try {
 			yield* box.heard();
 		} finally {
@@ -60,10 +62,18 @@ export class OpencodeServer implements Doorbell {
 		}
 	}
 
-	async #listen(box: RingBox, signal: AbortSignal): Promise<void> {
+	async #listen(box: RingBox, onLive: ((live: LiveText) => void) | undefined, signal: AbortSignal): Promise<void> {
 		for (let failures = 0; !signal.aborted; ) {
+			// What was streamed while nobody listened is not known to a new connection.
+			const ear = new LiveEar();
+			const hear = (data: string) => {
+				const live = onLive && liveEventOf(data);
+				const text = live && ear.hear(live);
+				if (text) onLive(text);
+				this.#hear(data, box);
+			};
 			try {
-				await this.#connection(box, signal, () => {
+				await this.#connection(box, hear, signal, () => {
 					failures = 0;
 				});
 				this.#problem = "OpenCode's server ended the event stream";
@@ -78,7 +88,12 @@ export class OpencodeServer implements Doorbell {
 	}
 
 	/** One connection, until it ends. */
-	async #connection(box: RingBox, signal: AbortSignal, onConnected: () => void): Promise<void> {
+	async #connection(
+		box: RingBox,
+		hear: (data: string) => void,
+		signal: AbortSignal,
+		onConnected: () => void,
+	): Promise<void> {
 		const silence = new AbortController();
 		let heardAt = this.#clock.now();
 		const watchdog = this.#watch(() => heardAt, silence, signal);
@@ -91,7 +106,7 @@ export class OpencodeServer implements Doorbell {
 				await response.body?.cancel();
 				throw new Error(`OpenCode's server answered ${response.status}`);
 			}
-			const parser = createParser({ onEvent: (event) => void this.#hear(event.data, box) });
+			const parser = createParser({ onEvent: (event) => hear(event.data) });
 			const decoder = new TextDecoder();
 			onConnected();
 			this.#connected = true;
@@ -119,6 +134,19 @@ export class OpencodeServer implements Doorbell {
 	#hear(data: string, box: RingBox): void {
 		const ring = ringOf(data);
 		if (ring !== undefined) box.add(ring);
+	}
+}
+
+/** What tells a frame that a LiveEar wants from the others, without parsing it. */
+const LIVE = /"type":"message\.part\.(delta|updated|removed)"/;
+
+/** The event of a frame that has to do with text that streams; undefined for any other. */
+function liveEventOf(data: string): OpencodeEvent | undefined {
+	if (data.length > FRAME_CHARS_MAX || !LIVE.test(data.slice(0, 1000))) return undefined;
+	try {
+		return (JSON.parse(data) as { payload?: OpencodeEvent }).payload;
+	} catch {
+		return undefined;
 	}
 }
 

@@ -105,6 +105,13 @@ async function redeem(wire: Wire, shareId: string, secret: string): Promise<Rede
 					(capability) => capability.deleteShare(),
 					() => undefined,
 				),
+			publishDelta: (delta) =>
+				ask(
+					"publishDelta",
+					OP_ENVELOPE_BYTES + Buffer.byteLength(delta.delta),
+					(capability) => capability.publishDelta(delta),
+					() => undefined,
+				),
 		};
 	} catch (error) {
 		held.release();

@@ -1,6 +1,7 @@
 import type {
 	AppendBatch,
 	CreateShareRequest,
+	Delta,
 	DigestPage,
 	OpAck,
 	RevokeRequest,
@@ -34,6 +35,8 @@ export interface RedeemedShare {
 	entityDigests(after?: string): Promise<DigestPage>;
 	revokeCapability(request: RevokeRequest): Promise<ShareGrant>;
 	deleteShare(): Promise<void>;
+	/** Text that streams, to whoever watches: best effort. */
+	publishDelta(delta: Delta): Promise<void>;
 }
 
 export interface Transport {

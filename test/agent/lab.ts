@@ -46,6 +46,8 @@ export interface Lab {
 	appendWithoutFacts(sessionId: string, items: readonly OpIntent[]): void;
 	appendAs(sessionId: string, items: readonly OpIntent[], facts: Capture["facts"]): void;
 	start(): void;
+	/** There is work for the flusher. */
+	wake(): void;
 	stop(): Promise<void>;
 	/** Resolves when nothing is left that can be sent. */
 	drained(): Promise<void>;
@@ -146,6 +148,7 @@ export async function openLab(options: LabOptions = {}): Promise<Lab> {
 			});
 			running = { flusher, stop, done: flusher.run(stop.signal) };
 		},
+		wake: () => running?.flusher.wake(),
 		async stop() {
 			running?.stop.abort();
 			await running?.done;

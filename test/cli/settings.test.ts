@@ -38,8 +38,17 @@ describe("a setting", () => {
 		expect(resolve({}).settings()).toEqual({
 			...{ dataDir: `${HOME}/.local/share/opencode-outbox`, opencodeDb: undefined, opencodeUrl: undefined },
 			...{ server: undefined, serverKeyFile: undefined, share: "auto", port: 4590, pollMs: 500, logLevel: "info" },
-			...{ onDelete: "keep", outboxMaxBytes: 2 * 1024 ** 3 },
+			...{ onDelete: "keep", outboxMaxBytes: 2 * 1024 ** 3, checkpointMs: 2000 },
 		});
+	});
+
+	test.each([
+		["off", 0],
+		["0", 0],
+		["0s", 0],
+		["1500ms", 1500],
+	])("checkpoint may be %s", (text, ms) => {
+		expect(resolve({ flags: { checkpoint: text } }).settings()).toMatchObject({ checkpointMs: ms });
 	});
 
 	test("is taken from the flag before the environment before the config file", () => {

@@ -1,6 +1,6 @@
 import fc from "fast-check";
 import { expect, test } from "vitest";
-import { compare } from "../../src/agent/compare.ts";
+import { compare, overTruth } from "../../src/agent/compare.ts";
 import { digestOf } from "../../src/model/json.ts";
 import type { OpIntent } from "../../src/model/op.ts";
 import { type Outbox, openOutbox } from "../../src/outbox/outbox.ts";
@@ -47,6 +47,7 @@ const action = fc.oneof(
 	},
 	{ weight: 4, arbitrary: fc.record({ verb: fc.constant("seal" as const), ops: fc.integer({ min: 1, max: 4 }) }) },
 	{ weight: 3, arbitrary: fc.record({ verb: fc.constant("ack" as const), share }) },
+	{ weight: 4, arbitrary: fc.record({ verb: fc.constant("checkpoint" as const), id, partId, text }) },
 	{ weight: 2, arbitrary: fc.record({ verb: fc.constantFrom("reject", "revive", "discard", "rebase"), share }) },
 	{ weight: 2, arbitrary: fc.record({ verb: fc.constantFrom("stale", "retain", "reserve", "reopen") }) },
 );
@@ -86,6 +87,9 @@ class Walk {
 				naive.append(items);
 				break;
 			}
+			case "checkpoint":
+				this.#checkpoint(part(`c${++this.#fresh}`, step.id, step.partId, step.text));
+				break;
 			case "stale":
 				expect(outbox.append(capture(-1, 1e6, [message("x", "m1", "stale")]), 1000).outcome).toBe("stale");
 				break;
@@ -166,7 +170,18 @@ class Walk {
 		// Nothing is lost: once the line has arrived, the share holds what OpenCode does, save for what was set aside.
 		const held = naive.shareAfter(naive.line.length);
 		for (const key of new Set([...held.keys(), ...naive.truth.keys()]))
-			if (!naive.excused.has(key)) expect([key, held.get(key)?.payload]).toEqual([key, naive.truth.get(key)?.payload]);
+			if (!naive.excused.has(key)) expect([key, held.get(key)?.payload]).toEqual([key, naive.aim(key)]);
+	}
+
+	/** Text over what OpenCode has committed of a part; where it may be left out, only then. */
+	#checkpoint(item: OpIntent): void {
+		const [outbox, naive] = [this.#outbox, this.#naive];
+		const must = naive.takesCheckpoint(item.key);
+		const isNew = naive.entities.get(item.key)?.payload !== item.payload;
+		const result = outbox.checkpointText(S, item.key, item.op_id, () => item.payload, 1500);
+		if (must) expect(result).toBe(isNew ? "written" : "unchanged");
+		if (!naive.entities.has(item.key)) expect(result).toBe("unfit");
+		if (result === "written") naive.checkpoint(item);
 	}
 
 	#cursor(): number {
@@ -231,13 +246,17 @@ class Walk {
 		const held = naive.shareAfter(arrived);
 		const digests = new Map([...held].map(([key, op]) => [key, digestOf(op.payload)]));
 		const newId = () => `f${++this.#fresh}`;
-		const { fresh, same } = compare(digests, [...naive.truth.values()], outbox.removedKeys(S), newId);
+		const aimed = overTruth([...naive.truth.values()], outbox.checkpoints(S), digests);
+		const compared = compare(digests, aimed.entities, outbox.removedKeys(S), newId);
+		const { fresh } = compared;
+		const same = new Map([...aimed.adopted, ...compared.same]);
 		const cursor = this.#cursor() + arrived + 3;
 		const upTo = naive.watermark === 0 ? null : watermark(naive.watermark);
-		outbox.rebase(S, { cursor, last_op_id: "theirs", fresh, same, watermark: upTo }, 7000);
+		const { committed } = aimed;
+		outbox.rebase(S, { cursor, last_op_id: "theirs", fresh, same, committed, watermark: upTo }, 7000);
 		const removed = new Set(fresh.map((op) => op.key));
 		const onlyShare = [...held.keys()].filter((key) => !naive.truth.has(key) && !removed.has(key));
-		naive.rebase(cursor, held, fresh, same.keys());
+		naive.rebase(cursor, held, fresh, same.keys(), committed);
 		// What only the share has is never removed; the removal was set aside or thrown away.
 		for (const key of onlyShare) naive.excused.add(key);
 	}

@@ -17,7 +17,10 @@ export interface NaiveLetter {
 }
 
 interface NaiveEntity {
+	/** What the share holds, or will hold. */
 	payload: string;
+	/** What OpenCode has committed; differs where text that was streaming is over it. */
+	committed: string;
 	readonly created: NaiveOp | null;
 	last: NaiveOp | null;
 }
@@ -60,6 +63,25 @@ export class NaiveOutbox {
 		}
 	}
 
+	/** Text that streams, over what OpenCode has committed of an entity that is known. */
+	checkpoint(item: OpIntent): void {
+		const known = this.entities.get(item.key);
+		if (known && known.payload !== item.payload) this.#write(known, item, []);
+	}
+
+	/** True when nothing may keep a checkpoint of the entity from being written. */
+	takesCheckpoint(key: string): boolean {
+		const last = this.entities.get(key)?.last ?? null;
+		return last !== null && this.line.includes(last) && !this.dead.some((letter) => letter.item.key === key);
+	}
+
+	/** What the share is to hold of an entity in the end. */
+	aim(key: string): string | undefined {
+		const known = this.entities.get(key);
+		const truth = this.truth.get(key)?.payload;
+		return known && known.committed === truth ? known.payload : truth;
+	}
+
 	ack(ops: number): void {
 		this.acked.push(...this.line.splice(0, ops).map((op) => op.item));
 		this.sealed -= ops;
@@ -79,9 +101,11 @@ export class NaiveOutbox {
 		for (const { item } of letters) {
 			const known = this.entities.get(item.key);
 			if (REMOVALS.has(item.type) ? this.#isRemovable(item) : known?.payload !== item.payload) continue;
-			if (REMOVALS.has(item.type)) this.entities.set(item.key, { payload: "", created: null, last: null });
+			if (REMOVALS.has(item.type)) this.entities.set(item.key, stub(""));
 			else this.entities.delete(item.key);
 			this.#put(item, []);
+			const revived = this.entities.get(item.key);
+			if (known && revived) revived.committed = known.committed;
 		}
 	}
 
@@ -95,18 +119,22 @@ export class NaiveOutbox {
 		share: ReadonlyMap<string, OpIntent>,
 		fresh: readonly OpIntent[],
 		same: Iterable<string>,
+		committed: ReadonlyMap<string, string>,
 	): void {
 		this.acked = [...share.values()];
 		this.base = cursor - this.acked.length;
 		this.line = [];
 		this.sealed = 0;
 		this.entities.clear();
-		for (const key of same)
-			this.entities.set(key, { payload: share.get(key)?.payload ?? "", created: null, last: null });
+		for (const key of same) this.entities.set(key, stub(share.get(key)?.payload ?? ""));
 		const all = Array.from({ length: this.watermark }, (_, n) => n + 1);
 		for (const item of fresh) {
-			if (REMOVALS.has(item.type)) this.entities.set(item.key, { payload: "", created: null, last: null });
+			if (REMOVALS.has(item.type)) this.entities.set(item.key, stub(""));
 			this.#put(item, all);
+		}
+		for (const key of committed.keys()) {
+			const entity = this.entities.get(key);
+			if (entity) entity.committed = this.truth.get(key)?.payload ?? "";
 		}
 		this.excused.clear();
 	}
@@ -119,7 +147,7 @@ export class NaiveOutbox {
 	}
 
 	digests(): Map<string, string> {
-		return new Map([...this.entities].map(([key, entity]) => [key, digestOf(entity.payload)]));
+		return new Map([...this.entities].map(([key, entity]) => [key, digestOf(entity.committed)]));
 	}
 
 	#put(item: OpIntent, positions: readonly number[]): void {
@@ -130,22 +158,32 @@ export class NaiveOutbox {
 			play(this.entities, item);
 			return;
 		}
-		if (known?.payload === item.payload) {
+		if (known && [known.committed, known.payload].includes(item.payload)) {
 			for (const position of positions) known.last?.covers.add(position);
+			known.committed = item.payload;
 			return;
 		}
+		const held = this.#write(known, item, positions);
+		held.committed = item.payload;
+	}
+
+	/** Puts a state of an entity into the line; in its last op's place while that is not sealed. */
+	#write(known: NaiveEntity | undefined, item: OpIntent, positions: readonly number[]): NaiveEntity {
 		const last = known?.last ?? null;
 		if (known && last && this.line.indexOf(last) >= this.sealed) {
 			last.item = item;
 			for (const position of positions) last.covers.add(position);
 			known.payload = item.payload;
-			return;
+			return known;
 		}
 		const message = this.entities.get(`message/${messageIdOf(item.key)}`);
 		const created = item.type === "part" && message?.created ? message.created : null;
 		const op = { item, depends: created && this.line.includes(created) ? created : null, covers: new Set(positions) };
 		this.line.push(op);
-		this.entities.set(item.key, { payload: item.payload, created: known ? known.created : op, last: op });
+		const { payload } = item;
+		const entity = { payload, committed: known?.committed ?? payload, created: known ? known.created : op, last: op };
+		this.entities.set(item.key, entity);
+		return entity;
 	}
 
 	#isRemovable(item: OpIntent): boolean {
@@ -164,6 +202,11 @@ export class NaiveOutbox {
 			for (const key of ["p1", "p2"]) this.excused.add(`part/${messageIdOf(op.item.key)}/${key}`);
 		this.line = this.line.filter((each) => each !== op && !parked.includes(each));
 	}
+}
+
+/** An entity of which no op is known. */
+function stub(payload: string): NaiveEntity {
+	return { payload, committed: payload, created: null, last: null };
 }
 
 /** Applies an item to what is held by key: the whole of what a share does with it. */

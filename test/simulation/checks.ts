@@ -69,7 +69,10 @@ async function checkShare(walk: Walk, machine: Machine, source: DatabaseSource, 
 		const known = session.source_state === "deleted" ? replica.live.has(keys.sessionDeleted) : true;
 		if (session.source_state === "present" || !known) fail(`${about} was deleted, and its share does not say so`);
 		if (walk.scars.has("outbox restored") || walk.scars.has("outbox cloned")) return;
-		const { missing, different } = differenceOf(outbox.capturedDigests(sessionId), actual);
+		const { missing, different } = differenceOf(
+			expectedDigests(undefined, outbox.capturedDigests(sessionId), outbox.checkpoints(sessionId)),
+			actual,
+		);
 		const gone = [...missing, ...different].filter(
 			(key) => !letters.some((letter) => letter.startsWith(`${sessionId} ${key} `)),
 		);
@@ -77,7 +80,7 @@ async function checkShare(walk: Walk, machine: Machine, source: DatabaseSource, 
 		return;
 	}
 	const entities = truth.entities.map((entity) => (isPoison(entity) ? fail(`${about} is unreadable`) : entity));
-	const expected = expectedDigests(entities, outbox.capturedDigests(sessionId));
+	const expected = expectedDigests(entities, outbox.capturedDigests(sessionId), outbox.checkpoints(sessionId));
 	const { missing, different, extra } = differenceOf(expected, actual);
 	const silent = [...missing, ...different].filter(
 		(key) => !letters.includes(`${sessionId} ${key} ${expected.get(key)}`),

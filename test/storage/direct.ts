@@ -46,6 +46,7 @@ export async function openServer(path: string): Promise<Server> {
 		entityDigests: async (after) => rules.entityDigests(holder, after),
 		revokeCapability: async (request) => rules.revokeCapability(holder, request),
 		deleteShare: async () => rules.deleteShare(holder),
+		publishDelta: async () => rules.publishDelta(holder),
 	});
 	return {
 		rules,

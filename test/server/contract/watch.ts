@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { DELTA_CHARS_MAX } from "../../../src/protocol/limits.ts";
 import { batchOf, type Client, openShare, plain, refusal, Viewer } from "../client.ts";
 
 /** What viewers see. */
@@ -57,6 +58,21 @@ export function watchContract(client: () => Client): void {
 			await viewer.until(() => viewer.deltas.length === 1);
 			expect(viewer.deltas).toEqual([delta]);
 			expect(await share.redemption()).toMatchObject({ cursor: 0 });
+		});
+
+		test("a delta's place in the text comes along as it is, and a wrong one is refused", async () => {
+			const { share } = await openShare(client());
+			const viewer = new Viewer();
+			using _ = await share.watch(viewer, 0);
+			const delta = { key: "part/m1/p1", field: "text", delta: "lo" };
+			const placed = [0, 3, Number.MAX_SAFE_INTEGER].map((offset) => ({ ...delta, offset }));
+			for (const one of placed) await share.publishDelta(one);
+			await viewer.until(() => viewer.deltas.length === 3);
+			expect(viewer.deltas).toEqual(placed);
+			for (const offset of [-1, 0.5, "3", null] as number[])
+				expect(await refusal(share.publishDelta({ ...delta, offset }))).toMatchObject({ code: "invalid_request" });
+			const long = { ...delta, offset: 0, delta: "x".repeat(DELTA_CHARS_MAX + 1) };
+			expect(await refusal(share.publishDelta(long))).toMatchObject({ code: "invalid_request" });
 		});
 
 		test.each(["revokeCapability", "deleteShare"] as const)("%s ends it", async (method) => {
