@@ -8,8 +8,9 @@ import type { ServerExtras } from "../source/extras.ts";
 import type { Source } from "../source/source.ts";
 import { isDamage } from "../sqlite/errors.ts";
 import { acquireLock, type Lock } from "../sqlite/lock.ts";
-import type { ShareMode } from "./capture.ts";
 import type { Room } from "./room.ts";
+import type { Rules } from "./rules.ts";
+import type { ShareMode } from "./selection.ts";
 import type { ServerLink } from "./server-link.ts";
 import { Works } from "./works.ts";
 
@@ -46,6 +47,10 @@ export interface AgentOptions {
 	readonly room?: (outbox: Outbox) => Room;
 	readonly createKey: CreateKey;
 	readonly mode: ShareMode;
+	/** Which sessions are synced, beside `mode`, and what is taken out before anything is stored; undefined: all, nothing. */
+	readonly rules?: Rules;
+	/** Where there are none, those that the last agent went by: the options are those of a command, not of `run`. */
+	readonly keepsRules?: boolean;
 	readonly pollMs: number;
 	/** A person waits: what earlier failures put off is tried at once. */
 	readonly hurry?: boolean;

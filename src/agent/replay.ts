@@ -84,7 +84,8 @@ export class Replay {
 		try {
 			// One flush per session at a time: a lease from before is of a flush that failed on its way to the disk.
 			outbox.release(sessionId);
-			const { wanted, unconfirmed } = outbox.line(sessionId) ?? {};
+			const { wanted, held, unconfirmed } = outbox.line(sessionId) ?? {};
+			if (held) return "done";
 			if (wanted === "unshare") {
 				await this.#redeemer.unshare(sessionId);
 				return "done";
@@ -111,9 +112,9 @@ export class Replay {
 		let leasedAt = clock.now();
 		try {
 			for (;;) {
-				// Asked to unshare meanwhile: what is under way is the last that goes out.
-				const isWanted = outbox.line(sessionId)?.wanted !== "unshare";
-				const goesOn = isWanted && !signal.aborted;
+				// Asked to unshare, or left out by the rules meanwhile: what is under way is the last that goes out.
+				const { wanted, held } = outbox.line(sessionId) ?? {};
+				const goesOn = wanted !== "unshare" && !held && !signal.aborted;
 				while (goesOn && !isOver(turn) && (flights.length === 0 || this.#hasRoom())) {
 					const reserved = this.#next(sessionId, handle);
 					if (reserved === undefined) break;

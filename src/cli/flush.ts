@@ -6,6 +6,7 @@ import { durationFlag } from "./duration.ts";
 import { withHost } from "./host.ts";
 import { createLogger } from "./logger.ts";
 import { pathsIn } from "./paths.ts";
+import { RULE_SETTINGS } from "./rules.ts";
 import { resolveQuietly, type Settings, settingsArgs } from "./settings.ts";
 import { teach } from "./teach.ts";
 import { bytes, count, jsonLine } from "./terminal.ts";
@@ -18,7 +19,17 @@ const ROOM_MS = 100;
 const flush = defineCommand({
 	meta: { name: "flush", description: "Capture what is there, send it, and report." },
 	args: {
-		...settingsArgs("data-dir", "opencode-db", "server", "server-key-file", "share", "port", "outbox-max", "log-level"),
+		...settingsArgs(
+			"data-dir",
+			"opencode-db",
+			"server",
+			"server-key-file",
+			"share",
+			...RULE_SETTINGS,
+			"port",
+			"outbox-max",
+			"log-level",
+		),
 		timeout: {
 			type: "string",
 			valueHint: "DURATION",

@@ -1,13 +1,16 @@
 import { Agent } from "../agent/agent.ts";
 import { Capture } from "../agent/capture.ts";
 import { hurry, isDrained } from "../agent/flusher.ts";
+import { recordedRules } from "../agent/rules.ts";
 import { systemClock } from "../model/clock.ts";
 import { OutboxError } from "../model/errors.ts";
 import type { Logger } from "../model/logger.ts";
 import { type Outbox, openOutbox } from "../outbox/outbox.ts";
+import { redactedSource } from "../source/redacted.ts";
 import { isLocked } from "../sqlite/lock.ts";
 import { agentOptions, openSource, roomOf } from "./compose.ts";
 import { pathsIn } from "./paths.ts";
+import { rulesOf } from "./rules.ts";
 import type { Settings } from "./settings.ts";
 
 /** How often a command looks whether a running agent has done what it was asked for, in ms. */
@@ -66,16 +69,19 @@ async function withHeir<T>(settings: Settings, log: Logger, body: (host: Host) =
 		hurry(outbox, systemClock.now());
 		// What is shared is the running agent's to decide, not this command's flags'.
 		const mode = outbox.agent()?.share_mode ?? settings.share;
-		const capture = new Capture({ outbox, mode, clock: systemClock, log, room: roomOf(outbox, settings, log) });
+		const room = roomOf(outbox, settings, log);
 		return await body({
 			outbox,
 			get beside() {
 				return heir === undefined;
 			},
 			capture: async (signal) => {
-				const source = await openSource(settings, outbox.agent()?.opencode_identity ?? undefined);
+				const agent = outbox.agent();
+				const { selection, redactor } = agent === undefined ? rulesOf(settings) : recordedRules(agent);
+				const opened = await openSource(settings, agent?.opencode_identity ?? undefined);
+				const source = redactedSource(opened, redactor);
 				try {
-					await capture.pass(source, signal);
+					await new Capture({ outbox, mode, selection, clock: systemClock, log, room }).pass(source, signal);
 				} finally {
 					source.close();
 				}
@@ -91,7 +97,7 @@ async function withHeir<T>(settings: Settings, log: Logger, body: (host: Host) =
 
 async function startUnlessOwned(settings: Settings, log: Logger): Promise<Agent | undefined> {
 	try {
-		return await Agent.start({ ...agentOptions(settings, log), hurry: true });
+		return await Agent.start({ ...agentOptions(settings, log), hurry: true, keepsRules: true });
 	} catch (error) {
 		if (error instanceof OutboxError && error.code === "owned") return undefined;
 		throw error;

@@ -5,6 +5,7 @@ import { systemClock } from "../model/clock.ts";
 import { OutboxError } from "../model/errors.ts";
 import { agentOptions } from "./compose.ts";
 import { createLogger } from "./logger.ts";
+import { RULE_SETTINGS } from "./rules.ts";
 import { resolveSettings, settingsArgs } from "./settings.ts";
 import { teach } from "./teach.ts";
 import { jsonLine } from "./terminal.ts";
@@ -27,6 +28,7 @@ const run = defineCommand({
 			"server",
 			"server-key-file",
 			"share",
+			...RULE_SETTINGS,
 			"port",
 			"poll",
 			"outbox-max",

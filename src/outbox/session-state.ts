@@ -6,6 +6,7 @@ import type { Wanted } from "./session.ts";
  * - `unshared`: a person took it back; nothing is captured or sent.
  * - `parked`: nothing is sent until a person acts; `parked_code` and `last_error` say why. Capture goes on.
  * - `unsharing`: a person asked to take it back; the server has not confirmed it yet.
+ * - `excluded`: the rules leave it out; `excluded` says why. Nothing more of it is captured or sent; what is pending stays.
  * - `comparing`: positions are not to be trusted; the share is compared with OpenCode before anything is sent.
  * - `retrying`: something is to be sent, and the last attempt failed; `last_error` says how, `next_retry_at` when next.
  * - `pending`: something is to be sent, or a share is to be made, and nothing stands in the way.
@@ -17,6 +18,7 @@ export const SESSION_STATES = [
 	"unshared",
 	"parked",
 	"unsharing",
+	"excluded",
 	"comparing",
 	"retrying",
 	"pending",
@@ -30,6 +32,7 @@ export type SessionState = (typeof SESSION_STATES)[number];
 export interface StateFacts {
 	readonly wanted: Wanted;
 	readonly parked_code: string | null;
+	readonly excluded: string | null;
 	readonly compare_reason: string | null;
 	readonly last_error: string | null;
 	readonly pending: number;
@@ -44,6 +47,7 @@ export function stateOf(facts: StateFacts): SessionState {
 	if (facts.wanted === "never") return "unshared";
 	if (facts.parked_code !== null) return "parked";
 	if (facts.wanted === "unshare") return "unsharing";
+	if (facts.excluded !== null) return "excluded";
 	if (facts.compare_reason !== null) return "comparing";
 	const ungranted = facts.share_id === null && (facts.asked || facts.wanted === "share");
 	if (facts.pending > 0 || ungranted) return facts.last_error === null ? "pending" : "retrying";

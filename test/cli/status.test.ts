@@ -176,6 +176,8 @@ describe("what status derives", () => {
 			opencode_identity: null,
 			server_id: null,
 			share_mode: null,
+			selection: null,
+			redaction: null,
 			opencode_url: null,
 			opencode_connected: true,
 		},

@@ -34,6 +34,7 @@ describe("a session with a complete log", () => {
 			parent_id: null,
 			title: "Title of ses_a",
 			directory: "/project",
+			updated_at: 1,
 		});
 	});
 
