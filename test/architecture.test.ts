@@ -21,6 +21,7 @@ const SOURCES = FILES.filter((path) => /^src\/.*\.ts$/.test(path));
 const FLOORS: Readonly<Record<string, number>> = {
 	model: 0,
 	protocol: 1,
+	redaction: 1,
 	sqlite: 1,
 	outbox: 2,
 	source: 2,

@@ -8,9 +8,11 @@ import type { ServerExtras } from "../source/extras.ts";
 import type { Source } from "../source/source.ts";
 import { isDamage } from "../sqlite/errors.ts";
 import { acquireLock, type Lock } from "../sqlite/lock.ts";
-import type { OnDelete, ShareMode } from "./capture.ts";
+import type { OnDelete } from "./capture.ts";
 import type { LiveOptions } from "./live.ts";
 import type { Room } from "./room.ts";
+import type { Rules } from "./rules.ts";
+import type { ShareMode } from "./selection.ts";
 import type { ServerLink } from "./server-link.ts";
 import { Works } from "./works.ts";
 
@@ -49,6 +51,10 @@ export interface AgentOptions {
 	readonly mode: ShareMode;
 	/** keep unless set. */
 	readonly onDelete?: OnDelete | undefined;
+	/** Which sessions are synced, beside `mode`, and what is taken out before anything is stored; undefined: all, nothing. */
+	readonly rules?: Rules;
+	/** Where there are none, those that the last agent went by: the options are those of a command, not of `run`. */
+	readonly keepsRules?: boolean;
 	readonly pollMs: number;
 	/** What is done with text that streams; undefined: nothing. */
 	readonly live?: LiveOptions;

@@ -5,16 +5,17 @@ import type { OpIntent } from "../model/op.ts";
 import { keys } from "../model/op.ts";
 import type { Burial, Capture as CaptureInput } from "../outbox/append.ts";
 import type { Outbox } from "../outbox/outbox.ts";
-import { type Change, type Choose, isPoison, type Poison, type SessionRead, type Source } from "../source/source.ts";
+import { type Change, isPoison, type Poison, type SessionRead, type Source } from "../source/source.ts";
 import { snapshotDifference } from "./compare.ts";
 import type { Room } from "./room.ts";
+import { EVERYTHING, type SelectionRules, type ShareMode } from "./selection.ts";
+import { Selector } from "./selector.ts";
 
 /** From here on a read and its append are long, in ms. */
 const LONG_READ_MS = 5;
 /** The longest pause after a read, in ms. */
 const PAUSE_MS_MAX = 1000;
 
-export type ShareMode = "auto" | "manual";
 /** What becomes of a share when OpenCode has deleted its session. */
 export type OnDelete = "keep" | "delete";
 
@@ -23,6 +24,8 @@ export interface CaptureOptions {
 	readonly mode: ShareMode;
 	/** keep unless set. */
 	readonly onDelete?: OnDelete | undefined;
+	/** Undefined: every session. */
+	readonly selection?: SelectionRules | undefined;
 	/** Where capture asks before it writes; undefined: nothing is limited. */
 	readonly room?: Room | undefined;
 	readonly clock: Clock;
@@ -32,8 +35,8 @@ export interface CaptureOptions {
 /** Brings what a source has to say into the outbox: ops and watermark in one transaction per read. */
 export class Capture {
 	readonly #outbox: Outbox;
-	readonly #mode: ShareMode;
 	readonly #onDelete: OnDelete;
+	readonly #selector: Selector;
 	readonly #room: Room | undefined;
 	readonly #clock: Clock;
 	readonly #log: Logger;
@@ -41,8 +44,9 @@ export class Capture {
 
 	constructor(options: CaptureOptions) {
 		this.#outbox = options.outbox;
-		this.#mode = options.mode;
 		this.#onDelete = options.onDelete ?? "keep";
+		const { outbox, mode, selection: rules = EVERYTHING, clock } = options;
+		this.#selector = new Selector({ outbox, mode, rules, clock });
 		this.#room = options.room;
 		this.#clock = options.clock;
 		this.#log = options.log;
@@ -58,24 +62,16 @@ export class Capture {
 	async pass(source: Source, signal: AbortSignal): Promise<void> {
 		for (let stale = true; stale && !signal.aborted; ) {
 			stale = false;
-			const wanted = this.#outbox.wanted();
-			const shared = new Set(this.#mode === "auto" ? [] : this.#outbox.shared());
-			const isWanted = (sessionId: string) => {
-				const what = wanted.get(sessionId) ?? "auto";
-				return what === "share" || (what === "auto" && (this.#mode === "auto" || shared.has(sessionId)));
-			};
-			const choose: Choose = (sessions) =>
-				new Set(sessions.map(({ session_id }) => session_id).filter((sessionId) => isWanted(sessionId)));
-			const captured = new Map(
-				[...this.#outbox.captured()].map(([id, entry]) => [id, { ...entry, unwanted: !isWanted(id) }]),
-			);
+			const choice = this.#selector.begin();
 			let since = this.#clock.now();
-			for await (const read of source.read(captured, choose, signal)) {
+			for await (const read of source.read(choice.captured, choice.choose, signal)) {
+				choice.settle();
 				// Another process captured this session meanwhile: read again from where it stands now.
 				if (!this.#append(read)) stale = true;
 				await this.#letOthersIn(this.#clock.now() - since, signal);
 				since = this.#clock.now();
 			}
+			choice.settle();
 		}
 	}
 
@@ -89,10 +85,16 @@ export class Capture {
 		else await this.#clock.sleep(Math.min(tookMs, PAUSE_MS_MAX), signal);
 	}
 
+	/** Before anything is sent: what the rules leave out is held back. */
+	holdBack(): void {
+		this.#selector.holdBack();
+	}
+
 	/** Captures states that bear no event (diffs, models) of a session that is captured already. */
 	appendState(sessionId: string, states: readonly Change[]): boolean {
 		const session = this.#outbox.session(sessionId);
 		if (session === undefined || session.source_state !== "present") return false;
+		if (this.#outbox.line(sessionId)?.held) return false;
 		const { watermark } = session;
 		const items = states.map((state) => this.#intent(state)).filter((item) => !this.#isEmptyNews(sessionId, item));
 		this.#room?.admit(bytesOf(items), this.#clock.now());

@@ -4,9 +4,9 @@ import { messageOf } from "../model/errors.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import type { WorkRow } from "../outbox/session.ts";
 import type { Connection, RedeemedShare, Transport } from "../transport/transport.ts";
-import type { ShareMode } from "./capture.ts";
 import { SESSION_BACKOFF } from "./decide.ts";
 import { Replay, type ReplayOptions } from "./replay.ts";
+import type { ShareMode } from "./selection.ts";
 import { Signal } from "./signal.ts";
 import { Turns } from "./turns.ts";
 
@@ -232,7 +232,7 @@ export class Flusher {
 
 /** Sessions that have something to send and may be sent, soonest due first. */
 export function sendable(outbox: Outbox, mode: ShareMode): WorkRow[] {
-	return outbox.work().filter((row) => mode === "auto" || row.wanted !== "auto" || row.shared);
+	return outbox.work().filter((row) => mode === "auto" || row.wanted !== "auto" || row.shared || row.follows);
 }
 
 /**

@@ -1,3 +1,5 @@
+import type { Watermark } from "../model/op.ts";
+
 /** Where this outbox believes a share to stand. */
 export interface LocalPosition {
 	/** A: ops that the server has acknowledged. */
@@ -55,4 +57,12 @@ export function reconcile(local: LocalPosition, remote: RemotePosition): Reconci
 	if (last_op_id !== (ours ?? null)) return compare(`op ${C - 1} of the share is not the one sent from here`);
 	const isProven = C > A && remote.last_batch_id != null && remote.last_batch_id === local.batchIdBelow(C);
 	return isProven ? { do: "ack", cursor: C } : { do: "send" };
+}
+
+/**
+ * True when `a` covers at least what `b` does. By the ids, which grow with time: a log that was wiped counts anew. Where
+ * one of them is not known (a session without a log), what positions suggest.
+ */
+export function isAhead(a: Watermark | null, b: Watermark | null, byPosition: boolean): boolean {
+	return a !== null && b !== null ? a.event_id >= b.event_id : byPosition;
 }

@@ -10,7 +10,8 @@ import type { ShareRedemption } from "../protocol/schema.ts";
 import type { Connection, RedeemedShare } from "../transport/transport.ts";
 import { compare, type EntityState, EVENTLESS, goneSince, overTruth } from "./compare.ts";
 import { attempt, Failure } from "./failure.ts";
-import { reconcile } from "./reconcile.ts";
+import { isAhead, reconcile } from "./reconcile.ts";
+import { RULES_CHANGED } from "./rules.ts";
 import { shareDigests } from "./verify.ts";
 
 export interface ShareServer {
@@ -169,7 +170,8 @@ export class Redeemer {
 		const next = reconcile(position, redemption);
 		if (next.do === "compare") this.doubt(sessionId);
 		const reason = local.compare_reason ?? (next.do === "compare" ? next.reason : undefined);
-		if (reason !== undefined) return this.#compare(share, handle, reason);
+		const isRulesOnly = next.do !== "compare" && reason === RULES_CHANGED;
+		if (reason !== undefined) return this.#compare(share, handle, reason, isRulesOnly);
 		if (redemption.cursor > local.acked_cursor) {
 			const ops = next.do === "ack" ? outbox.ack(sessionId, next.cursor, clock.now()) : 0;
 			log.info({ session: sessionId, ops, cursor: redemption.cursor }, "a lost reply was reconciled");
@@ -197,8 +199,17 @@ export class Redeemer {
 		}
 	}
 
-	/** Puts fresh ops on top of the share, from what OpenCode has now (agent/compare.ts). */
-	async #compare(share: GrantedShare, handle: RedeemedShare, reason: string): Promise<RedeemedShare> {
+	/**
+	 * Puts fresh ops on top of the share, from what OpenCode has now (agent/compare.ts).
+	 *
+	 * @param isRulesOnly the share is as it was left, and only what is stored here has changed.
+	 */
+	async #compare(
+		share: GrantedShare,
+		handle: RedeemedShare,
+		reason: string,
+		isRulesOnly: boolean,
+	): Promise<RedeemedShare> {
 		const { outbox, clock, log } = this.#options;
 		const sessionId = share.session_id;
 		log.warn({ session: sessionId, share: share.share_id, reason }, "comparing the share with OpenCode");
@@ -208,7 +219,13 @@ export class Redeemer {
 		const digests = await attempt("use", () => shareDigests(fenced, fenced.redemption.cursor));
 
 		const truth = await this.#truthNow(sessionId);
-		const { entities, adopted, committed, gone, lost } = this.#aim(sessionId, truth, fenced.redemption, digests);
+		const { entities, adopted, committed, gone, lost } = this.#aim(
+			sessionId,
+			truth,
+			fenced.redemption,
+			digests,
+			isRulesOnly,
+		);
 		const { fresh, same: equal } = compare(digests, entities, gone, this.#newId);
 		const same = new Map([...adopted, ...equal]);
 		const { cursor, last_op_id } = fenced.redemption;
@@ -248,6 +265,7 @@ export class Redeemer {
 		truth: Truth | undefined,
 		{ cursor, source_watermark }: ShareRedemption,
 		share: ReadonlyMap<string, string>,
+		isRulesOnly: boolean,
 	): Aim {
 		const { outbox } = this.#options;
 		const own = outbox.retained(sessionId);
@@ -260,6 +278,11 @@ export class Redeemer {
 			const gone = goneSince([...captured.keys(), ...removed, ...truth.removed], truth.entities, truth.unreadable);
 			const { entities, adopted, committed } = overTruth(truth.entities, checkpoints, share);
 			return { entities: [...entities, ...extras], adopted, committed, gone: [...gone], lost: [] };
+		}
+		if (isRulesOnly) {
+			const kept = new Set(own.map(({ key }) => key));
+			const adopted = new Map([...share].filter(([key]) => !kept.has(key)));
+			return { entities: own, adopted, committed: NONE, gone: [], lost: [] };
 		}
 		// Another copy of this outbox has brought the share further than this one ever captured: what is there is right.
 		const { watermark = null, sealed_cursor = 0 } = outbox.session(sessionId) ?? {};
@@ -292,12 +315,4 @@ interface Aim {
 	readonly committed: ReadonlyMap<string, string>;
 	readonly gone: readonly string[];
 	readonly lost: readonly Burial[];
-}
-
-/**
- * True when `a` covers at least what `b` does. By the ids, which grow with time: a log that was wiped counts anew. Where
- * one of them is not known (a session without a log), what positions suggest.
- */
-function isAhead(a: Watermark | null, b: Watermark | null, byPosition: boolean): boolean {
-	return a !== null && b !== null ? a.event_id >= b.event_id : byPosition;
 }

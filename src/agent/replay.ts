@@ -89,7 +89,8 @@ export class Replay {
 		try {
 			// One flush per session at a time: a lease from before is of a flush that failed on its way to the disk.
 			outbox.release(sessionId);
-			const { wanted, unconfirmed } = outbox.line(sessionId) ?? {};
+			const { wanted, held, unconfirmed } = outbox.line(sessionId) ?? {};
+			if (held) return "done";
 			if (wanted === "unshare" || wanted === "delete") {
 				await this.#redeemer.unshare(sessionId);
 				return "done";
@@ -116,9 +117,9 @@ export class Replay {
 		let leasedAt = clock.now();
 		try {
 			for (;;) {
-				// Asked to unshare meanwhile: what is under way is the last that goes out.
-				const { wanted } = outbox.line(sessionId) ?? {};
-				const goesOn = wanted !== "unshare" && wanted !== "delete" && !signal.aborted;
+				// Asked to unshare, or left out by the rules meanwhile: what is under way is the last that goes out.
+				const { wanted, held } = outbox.line(sessionId) ?? {};
+				const goesOn = wanted !== "unshare" && wanted !== "delete" && !held && !signal.aborted;
 				while (goesOn && !isOver(turn) && (flights.length === 0 || this.#hasRoom())) {
 					const reserved = this.#next(sessionId, handle);
 					if (reserved === undefined) break;

@@ -1,9 +1,11 @@
 import { randomUUID } from "node:crypto";
 import { messageOf, OutboxError } from "../model/errors.ts";
+import { canonicalJson } from "../model/json.ts";
 import { keys } from "../model/op.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import type { Doorbell } from "../source/doorbell.ts";
 import type { ServerExtras } from "../source/extras.ts";
+import { redactedChanges, redactedSource } from "../source/redacted.ts";
 import { type Change, isPoison } from "../source/source.ts";
 import { isFull } from "../sqlite/errors.ts";
 import type { AgentOptions } from "./agent.ts";
@@ -11,6 +13,7 @@ import { Capture } from "./capture.ts";
 import { Flusher } from "./flusher.ts";
 import { LiveLane, type LiveOptions } from "./live.ts";
 import type { Truth } from "./redeemer.ts";
+import { NO_RULES, RULES_CHANGED, type Rules, standingRules } from "./rules.ts";
 import type { ServerLink } from "./server-link.ts";
 import { Watcher } from "./watcher.ts";
 
@@ -25,6 +28,7 @@ export class Works {
 	readonly #options: AgentOptions;
 	readonly #capture: Capture;
 	readonly #live: LiveLane | undefined;
+	readonly #rules: Rules;
 	readonly #capturing = new AbortController();
 	readonly #flushing = new AbortController();
 	readonly #loops: Promise<unknown>[] = [];
@@ -34,12 +38,15 @@ export class Works {
 	constructor(options: AgentOptions, link: ServerLink, outbox: Outbox, onDamage: (error: unknown) => void) {
 		this.#options = options;
 		this.outbox = outbox;
-		const { mode, onDelete, clock, random, log, pollMs, opencode } = options;
+		const { mode, onDelete, rules = NO_RULES, clock, random, log, pollMs, opencode } = options;
+		this.#rules = options.keepsRules ? standingRules(rules, outbox.agent()) : rules;
+		const { selection, redactor } = this.#rules;
 		const room = options.room?.(outbox);
-		this.#capture = new Capture({ outbox, mode, onDelete, room, clock, log });
+		this.#capture = new Capture({ outbox, mode, onDelete, selection, room, clock, log });
 		this.watcher = new Watcher({
 			...{ outbox, capture: this.#capture, room, pollMs, clock, log },
-			openSource: () => options.openSource(outbox.agent()?.opencode_identity ?? undefined),
+			openSource: async () =>
+				redactedSource(await options.openSource(outbox.agent()?.opencode_identity ?? undefined), redactor),
 			isConnected: () => this.#isConnected(),
 			onNews: () => this.flusher.wake(),
 		});
@@ -84,6 +91,7 @@ export class Works {
 	#introduce(link: ServerLink): void {
 		const { outbox } = this;
 		const { mode, onDelete, clock, opencode } = this.#options;
+		const { selection } = this.#rules;
 		outbox.recover();
 		// What another server or version mends is tried once with each start.
 		for (const code of ["other_server", "invalid_request"]) outbox.unpark(code);
@@ -95,18 +103,32 @@ export class Works {
 		if (isDue) outbox.say({ next_connect_at: 0 }, now);
 		const looksAt = { opencode_db: this.#options.opencodeDb, opencode_url: opencode?.url ?? null };
 		outbox.say({ pid: process.pid, state: "starting", since: now, ...looksAt }, now);
+		this.#applyRules();
 		outbox.say(
 			{
 				server_url: link.url,
 				server_id: link.server.id,
 				share_mode: mode,
 				on_delete: onDelete ?? "keep",
+				selection: selection === undefined ? null : canonicalJson(selection),
 				server_state: "unknown",
 				transport: null,
 				opencode_connected: false,
 			},
 			now,
 		);
+	}
+
+	/** Before anything is sent: what was captured under other rules than these is redacted, compared, held back. */
+	#applyRules(): void {
+		const { redactor } = this.#rules;
+		const { log } = this.#options;
+		const name = redactor?.identity ?? null;
+		if ((this.outbox.agent()?.redaction ?? null) !== name) {
+			const shares = this.outbox.redact(redactor, name, RULES_CHANGED);
+			log.info({ rules: redactor?.names ?? [], shares }, "other redaction rules than before: shares are compared");
+		}
+		this.#capture.holdBack();
 	}
 
 	/** The flusher, started again when the disk would not take what it wrote. */
@@ -146,7 +168,8 @@ export class Works {
 				if (!outbox.isCaptured(session_id, keys.session)) await watcher.pass(signal);
 				if (!outbox.isCaptured(session_id, keys.session)) continue;
 				const models = (await watcher.source?.models(session_id)) ?? [];
-				const states = await extras.extras(session_id, directory, { models, signal });
+				const told = await extras.extras(session_id, directory, { models, signal });
+				const states = redactedChanges(told, this.#rules.redactor);
 				if (!signal.aborted && this.#capture.appendState(session_id, states)) flusher.wake();
 			} catch (error) {
 				log.debug({ session: session_id, err: messageOf(error) }, "a doorbell led to nothing; the poll goes on");

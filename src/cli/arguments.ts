@@ -42,6 +42,25 @@ export function checkArguments(name: string, args: ArgsDef, rawArgs: readonly st
 	checkPositionals(name, args, rawPositionals(flags, rawArgs), repeats, fail);
 }
 
+/**
+ * The arguments with flags of lists that are repeated told once, an item per line (settings.ts): citty keeps only the last.
+ *
+ * @param isList whether a flag may be repeated.
+ */
+export function gathered(args: ArgsDef, rawArgs: readonly string[], isList: (flag: string) => boolean): string[] {
+	const flags = Object.entries(args).filter(([, arg]) => arg.type !== "positional");
+	const given = new Map<string, string[]>();
+	const taken = new Set<number>();
+	for (const token of tokens(flags, rawArgs)) {
+		if (token.kind !== "option" || token.value === undefined || !isList(token.name)) continue;
+		given.set(token.name, [...(given.get(token.name) ?? []), token.value]);
+		taken.add(token.index);
+		if (!token.inlineValue) taken.add(token.index + 1);
+	}
+	const lists = [...given].map(([flag, items]) => `--${flag}=${items.join("\n")}`);
+	return [...lists, ...rawArgs.filter((_raw, index) => !taken.has(index))];
+}
+
 function checkPositionals(
 	name: string,
 	args: ArgsDef,

@@ -19,6 +19,8 @@ const program = teach(
 			share: () => import("./share.ts").then(command),
 			unshare: () => import("./unshare.ts").then(command),
 			verify: () => import("./verify.ts").then(command),
+			sessions: () => import("./sessions.ts").then(command),
+			redact: () => import("./redact.ts").then(command),
 			dead: () => import("./dead.ts").then(command),
 			serve: () => import("./serve.ts").then(command),
 		},

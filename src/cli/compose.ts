@@ -15,6 +15,7 @@ import { serverAddress } from "../source/http.ts";
 import { OpencodeServer } from "../source/server.ts";
 import { createKeysIn, ensureIdentity } from "./identity.ts";
 import { pathsIn } from "./paths.ts";
+import { rulesOf } from "./rules.ts";
 import { ensureServerKey, readServerKey } from "./server-key.ts";
 import { remoteServer, type Settings } from "./settings.ts";
 
@@ -43,6 +44,7 @@ export function agentOptions(settings: Settings, log: Logger): AgentOptions {
 		link: () => openLink(settings, log),
 		mode: settings.share,
 		onDelete: settings.onDelete,
+		rules: rulesOf(settings),
 		pollMs: settings.pollMs,
 		live: { checkpointMs: settings.checkpointMs },
 		clock: systemClock,

@@ -1,10 +1,10 @@
 import { z } from "zod";
 import { OutboxError } from "../model/errors.ts";
 
-const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000 } as const;
-const FORM = /^(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h)$/;
+const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
+const FORM = /^(\d{1,9}(?:\.\d{1,3})?)(ms|s|m|h|d)$/;
 
-export const DURATION_FORM = `a duration with its unit, like "500ms", "30s", "2m" or "1h"`;
+export const DURATION_FORM = `a duration with its unit, like "500ms", "30s", "2m", "1h" or "30d"`;
 
 /**
  * A duration as people write it, in ms; undefined when it is none.

@@ -6,6 +6,7 @@ import { durationFlag } from "./duration.ts";
 import { withHost } from "./host.ts";
 import { createLogger } from "./logger.ts";
 import { pathsIn } from "./paths.ts";
+import { RULE_SETTINGS } from "./rules.ts";
 import { resolveQuietly, type Settings, settingsArgs } from "./settings.ts";
 import { teach } from "./teach.ts";
 import { bytes, count, jsonLine } from "./terminal.ts";
@@ -25,6 +26,7 @@ const flush = defineCommand({
 			"server-key-file",
 			"share",
 			"on-delete",
+			...RULE_SETTINGS,
 			"port",
 			"outbox-max",
 			"log-level",

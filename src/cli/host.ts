@@ -1,13 +1,16 @@
 import { Agent } from "../agent/agent.ts";
 import { Capture } from "../agent/capture.ts";
 import { hurry, isDrained } from "../agent/flusher.ts";
+import { recordedRules } from "../agent/rules.ts";
 import { systemClock } from "../model/clock.ts";
 import { OutboxError } from "../model/errors.ts";
 import type { Logger } from "../model/logger.ts";
 import { type Outbox, openOutbox } from "../outbox/outbox.ts";
+import { redactedSource } from "../source/redacted.ts";
 import { isLocked } from "../sqlite/lock.ts";
 import { agentOptions, openSource, roomOf } from "./compose.ts";
 import { pathsIn } from "./paths.ts";
+import { rulesOf } from "./rules.ts";
 import type { Settings } from "./settings.ts";
 
 /** How often a command looks whether a running agent has done what it was asked for, in ms. */
@@ -68,15 +71,18 @@ async function withHeir<T>(settings: Settings, log: Logger, body: (host: Host) =
 		const mode = outbox.agent()?.share_mode ?? settings.share;
 		const onDelete = outbox.agent()?.on_delete ?? settings.onDelete;
 		const room = roomOf(outbox, settings, log);
-		const capture = new Capture({ outbox, mode, onDelete, clock: systemClock, log, room });
 		return await body({
 			outbox,
 			get beside() {
 				return heir === undefined;
 			},
 			capture: async (signal) => {
-				const source = await openSource(settings, outbox.agent()?.opencode_identity ?? undefined);
+				const agent = outbox.agent();
+				const { selection, redactor } = agent === undefined ? rulesOf(settings) : recordedRules(agent);
+				const opened = await openSource(settings, agent?.opencode_identity ?? undefined);
+				const source = redactedSource(opened, redactor);
 				try {
+					const capture = new Capture({ outbox, mode, onDelete, selection, clock: systemClock, log, room });
 					await capture.pass(source, signal);
 				} finally {
 					source.close();
@@ -93,7 +99,7 @@ async function withHeir<T>(settings: Settings, log: Logger, body: (host: Host) =
 
 async function startUnlessOwned(settings: Settings, log: Logger): Promise<Agent | undefined> {
 	try {
-		return await Agent.start({ ...agentOptions(settings, log), hurry: true });
+		return await Agent.start({ ...agentOptions(settings, log), hurry: true, keepsRules: true });
 	} catch (error) {
 		if (error instanceof OutboxError && error.code === "owned") return undefined;
 		throw error;

@@ -51,6 +51,6 @@ function xdg(value: string | undefined): string | undefined {
 	return value && isAbsolute(value) ? value : undefined;
 }
 
-function home(env: Env): string {
+export function home(env: Env): string {
 	return env.HOME || homedir();
 }

@@ -1,9 +1,10 @@
 import { runCommand } from "citty";
 import { OutboxError } from "../model/errors.ts";
 import { version } from "../model/version.ts";
-import { checkArguments } from "./arguments.ts";
+import { checkArguments, gathered } from "./arguments.ts";
 import { type Called, calledCommand, commandList } from "./commands.ts";
 import { complain } from "./failure.ts";
+import { isList } from "./settings-table.ts";
 import { lessonOf } from "./teach.ts";
 import { painter } from "./terminal.ts";
 import { usage } from "./usage.ts";
@@ -36,7 +37,7 @@ async function main(argv: readonly string[]): Promise<number> {
 		return new OutboxError("usage", "").exitCode;
 	}
 	checkArguments(name, args, rawArgs, lessonOf(command)?.repeats ?? false);
-	const { result } = await runCommand(command, { rawArgs: [...rawArgs] });
+	const { result } = await runCommand(command, { rawArgs: gathered(args, rawArgs, isList) });
 	return typeof result === "number" ? result : Number(process.exitCode ?? 0);
 }
 

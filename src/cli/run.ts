@@ -5,6 +5,7 @@ import { systemClock } from "../model/clock.ts";
 import { OutboxError } from "../model/errors.ts";
 import { agentOptions } from "./compose.ts";
 import { createLogger } from "./logger.ts";
+import { RULE_SETTINGS } from "./rules.ts";
 import { resolveSettings, settingsArgs } from "./settings.ts";
 import { teach } from "./teach.ts";
 import { jsonLine } from "./terminal.ts";
@@ -28,6 +29,7 @@ const run = defineCommand({
 			"server-key-file",
 			"share",
 			"on-delete",
+			...RULE_SETTINGS,
 			"port",
 			"poll",
 			"checkpoint",

@@ -1,6 +1,9 @@
 import { z } from "zod";
+import { directoryGlob, expandGlob, GLOB_FORM } from "../agent/directory-glob.ts";
+import { DETECTOR_NAMES } from "../redaction/detectors.ts";
+import { PATTERN_FORM, Pattern } from "../redaction/pattern.ts";
 import { DURATION_FORM, durationSchema } from "./duration.ts";
-import { defaultDataDir, type Env, expandPath } from "./paths.ts";
+import { defaultDataDir, type Env, expandPath, home } from "./paths.ts";
 import { SIZE_FORM, sizeSchema } from "./size.ts";
 
 export const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace", "silent"] as const;
@@ -21,6 +24,15 @@ export interface Settings {
 	readonly share: "auto" | "manual";
 	/** What becomes of the share of a session that OpenCode deletes. */
 	readonly onDelete: "keep" | "delete";
+	/** Which sessions are synced (agent/selection.ts). `~/` in globs stands for the home folder no more. */
+	readonly include: readonly string[];
+	readonly exclude: readonly string[];
+	readonly includeTitle: readonly string[];
+	readonly excludeTitle: readonly string[];
+	readonly maxAgeMs: number | undefined;
+	/** Names of detectors, or `all`. */
+	readonly redact: readonly string[];
+	readonly redactPattern: readonly string[];
 	/** Of the embedded server; 0 takes any free one. */
 	readonly port: number;
 	readonly pollMs: number;
@@ -39,11 +51,19 @@ export interface Place {
 
 export interface Setting<Value> {
 	readonly field: keyof Settings;
+	/**
+	 * It is a list: its flag may be repeated, its key holds an array (or one text), its variable an item per line. `parse` is
+	 * of one item.
+	 */
+	readonly list?: boolean;
 	/** What stands for the value in a help text. */
 	readonly hint: string;
 	/** Completes "expected …". */
 	readonly expected: string;
-	readonly parse: (text: string, place: Place) => z.ZodSafeParseResult<Value>;
+	readonly parse: (
+		text: string,
+		place: Place,
+	) => z.ZodSafeParseResult<Value extends readonly (infer Item)[] ? Item : Value>;
 	readonly fallback: (env: Env) => Value;
 	/** The default, for people. */
 	readonly fallbackText: string;
@@ -63,6 +83,13 @@ const FIELDS = {
 	"server-key-file": "serverKeyFile",
 	share: "share",
 	"on-delete": "onDelete",
+	include: "include",
+	exclude: "exclude",
+	"include-title": "includeTitle",
+	"exclude-title": "excludeTitle",
+	"max-age": "maxAgeMs",
+	redact: "redact",
+	"redact-pattern": "redactPattern",
 	port: "port",
 	poll: "pollMs",
 	checkpoint: "checkpointMs",
@@ -128,6 +155,45 @@ export const SETTINGS: Table = {
 		fallbackText: "keep",
 		doc: "When OpenCode has deleted a session for certain: keep its share, marked as deleted, or delete that too.",
 	},
+	include: {
+		...{ field: "include", list: true, hint: "DIR-GLOB", expected: GLOB_FORM, parse: glob, fallback: nothing },
+		fallbackText: "every directory",
+		doc: "Sync only sessions of these project directories and of what lies below them.",
+	},
+	exclude: {
+		...{ field: "exclude", list: true, hint: "DIR-GLOB", expected: GLOB_FORM, parse: glob, fallback: nothing },
+		fallbackText: "none",
+		doc: "Leave out sessions of these project directories and of what lies below them; wins over include.",
+	},
+	"include-title": {
+		...{ field: "includeTitle", list: true, hint: "REGEX", expected: PATTERN_FORM, parse: regex, fallback: nothing },
+		fallbackText: "every title",
+		doc: "Sync only sessions in whose title this regular expression (RE2's syntax) is found.",
+	},
+	"exclude-title": {
+		...{ field: "excludeTitle", list: true, hint: "REGEX", expected: PATTERN_FORM, parse: regex, fallback: nothing },
+		fallbackText: "none",
+		doc: "Leave out sessions in whose title this regular expression is found; wins over include-title.",
+	},
+	"max-age": {
+		...{ field: "maxAgeMs", hint: "DURATION", expected: `${DURATION_FORM}, from 1m to 10000d` },
+		parse: (text) => MAX_AGE.safeParse(text),
+		fallback: none,
+		fallbackText: "however old",
+		doc: "Do not begin with sessions that were not touched for longer; what has begun goes on.",
+	},
+	redact: {
+		...{ field: "redact", list: true, hint: "NAME|all", expected: `all, ${DETECTOR_NAMES.join(", ")}` },
+		parse: (text) => z.enum(["all", ...DETECTOR_NAMES]).safeParse(text),
+		fallback: nothing,
+		fallbackText: "none",
+		doc: "Take out what this detector finds, before anything is stored; `redact list` shows them.",
+	},
+	"redact-pattern": {
+		...{ field: "redactPattern", list: true, hint: "REGEX", expected: PATTERN_FORM, parse: regex, fallback: nothing },
+		fallbackText: "none",
+		doc: "Take out what this regular expression finds; of a named group, (?P<name>…), that part, as [redacted:name].",
+	},
 	port: {
 		...{ field: "port", hint: "PORT", expected: "a port, 0-65535", parse: (text) => PORT.safeParse(text) },
 		fallback: () => 4590,
@@ -166,9 +232,37 @@ export const SETTINGS: Table = {
 
 export const SETTING_NAMES = Object.keys(SETTINGS) as SettingName[];
 
+/** True for a flag that may be repeated. */
+export function isList(flag: string): boolean {
+	return SETTINGS[flag as SettingName]?.list === true;
+}
+
 /** The environment variable of a setting. */
 export function variableOf(name: SettingName): string {
 	return `OPENCODE_OUTBOX_${name.toUpperCase().replaceAll("-", "_")}`;
+}
+
+/** Below a minute nothing would ever begin; the upper bound is a slip of the pen. */
+const MAX_AGE = durationSchema(60_000, 10_000 * 86_400_000);
+
+function nothing(): readonly string[] {
+	return [];
+}
+
+/** A glob of directories, its `~` expanded. */
+function glob(text: string, { env }: Place): z.ZodSafeParseResult<string> {
+	return z
+		.string()
+		.transform((value) => expandGlob(value, home(env)))
+		.refine((value) => directoryGlob(value) !== undefined)
+		.safeParse(text);
+}
+
+function regex(text: string): z.ZodSafeParseResult<string> {
+	return z
+		.string()
+		.refine((value) => Pattern.parse(value) !== undefined)
+		.safeParse(text);
 }
 
 function none(): undefined {

@@ -13,10 +13,11 @@ const PREFIX = "OPENCODE_OUTBOX_";
 
 /** A value as it was found, and whom to tell about when it is wrong. */
 interface Found {
-	readonly text: string;
+	/** One, or those of a list. */
+	readonly texts: readonly string[];
 	readonly base: string;
-	/** The value is not what was expected. */
-	readonly wrong: (expected: string) => OutboxError;
+	/** That one of them is not what was expected. */
+	readonly wrong: (text: string, expected: string) => OutboxError;
 }
 
 /**
@@ -44,9 +45,12 @@ export function resolveSettings(
 			resolved[setting.field] = defaults[setting.field] ?? setting.fallback(env);
 			continue;
 		}
-		const parsed = setting.parse(found.text, { base: found.base, env });
-		if (!parsed.success) throw found.wrong(setting.expected);
-		resolved[setting.field] = parsed.data;
+		const values = found.texts.map((text) => {
+			const parsed = setting.parse(text, { base: found.base, env });
+			if (!parsed.success) throw found.wrong(text, setting.expected);
+			return parsed.data;
+		});
+		resolved[setting.field] = setting.list ? values : values[0];
 	}
 	return resolved as Settings;
 }
@@ -70,8 +74,9 @@ export function remoteServer(settings: Settings): { url: string; keyFile: string
 /** citty args for the settings that a command takes as flags. */
 export function settingsArgs<const Names extends readonly SettingName[]>(...names: Names) {
 	const args = names.map((name) => {
-		const { hint, doc } = SETTINGS[name];
-		return [name, { type: "string", valueHint: hint, description: doc } satisfies StringArgDef] as const;
+		const { hint, doc, list } = SETTINGS[name];
+		const description = list ? `${doc} May be repeated.` : doc;
+		return [name, { type: "string", valueHint: hint, description } satisfies StringArgDef] as const;
 	});
 	return Object.fromEntries(args) as {
 		[Name in Names[number]]: { type: "string"; valueHint: string; description: string };
@@ -80,30 +85,36 @@ export function settingsArgs<const Names extends readonly SettingName[]>(...name
 
 function fromFlag(name: SettingName, value: unknown): Found | undefined {
 	if (typeof value !== "string") return undefined;
-	const wrong = (expected: string) => new OutboxError("usage", `--${name} ${shown(value)}: expected ${expected}.`);
-	return { text: value, base: process.cwd(), wrong };
+	const wrong = (text: string, expected: string) =>
+		new OutboxError("usage", `--${name} ${shown(text)}: expected ${expected}.`);
+	return { texts: textsOf(name, value), base: process.cwd(), wrong };
 }
 
 function fromVariable(name: SettingName, env: Env): Found | undefined {
 	const variable = variableOf(name);
 	const value = env[variable];
 	if (!value) return undefined;
-	const wrong = (expected: string) =>
-		new OutboxError("config", `${variable}=${shown(value)}: expected ${expected} (from the environment).`);
-	return { text: value, base: process.cwd(), wrong };
+	const wrong = (text: string, expected: string) =>
+		new OutboxError("config", `${variable}=${shown(text)}: expected ${expected} (from the environment).`);
+	return { texts: textsOf(name, value), base: process.cwd(), wrong };
 }
 
 function fromFile(name: SettingName, file: ReturnType<typeof readConfig>): Found | undefined {
 	const value = file.values[name];
 	if (value === undefined) return undefined;
-	const wrong = (expected: string) =>
-		new OutboxError(
-			"config",
-			`${name}: expected ${expected}, not ${shown(JSON.stringify(value))} (from ${file.path}).`,
-		);
-	const isText = typeof value === "string" || typeof value === "number";
-	if (!isText) throw wrong(SETTINGS[name].expected);
-	return { text: String(value), base: dirname(file.path), wrong };
+	const wrong = (item: unknown, expected: string) =>
+		new OutboxError("config", `${name}: expected ${expected}, not ${shown(JSON.stringify(item))} (from ${file.path}).`);
+	const items: unknown[] = SETTINGS[name].list && Array.isArray(value) ? value : [value];
+	const texts = items.map((item) => {
+		if (typeof item !== "string" && typeof item !== "number") throw wrong(item, SETTINGS[name].expected);
+		return String(item);
+	});
+	return { texts, base: dirname(file.path), wrong };
+}
+
+/** A list stands in one text an item per line: neither a glob nor a regular expression has a line break in it. */
+function textsOf(name: SettingName, text: string): string[] {
+	return SETTINGS[name].list ? text.split("\n").filter((item) => item !== "") : [text];
 }
 
 function refuseUnknownVariables(env: Env): void {

@@ -34,10 +34,14 @@ export interface Status {
 		readonly pending: number;
 		readonly sealed: number;
 		readonly in_flight: number;
+		/** Ops of sessions that are left out by the rules; not in `pending`. */
+		readonly excluded: number;
 		readonly dead: number;
 		readonly bytes: number;
 		readonly oldest_pending_age_ms: number | null;
 	};
+	/** Sessions that the rules leave out, by why, most first; `sessions` has them in the state `excluded`. */
+	readonly left_out: readonly { readonly reason: string; readonly sessions: number }[];
 	/** Latest first: by what is pending, then by what was acknowledged. */
 	readonly sessions: readonly SessionReport[];
 	/** What waits for a person; the exit code is 1 when there is any. */
@@ -91,9 +95,18 @@ export function statusOf(
 			...counts,
 			oldest_pending_age_ms: oldest_pending_at === null ? null : Math.max(0, now - oldest_pending_at),
 		},
+		left_out: leftOut(report.sessions),
 		sessions: [...report.sessions].sort((a, b) => latest(b) - latest(a)),
 	};
 	return { ...status, attention: attentionTo(status, facts, agent?.damage ?? null) };
+}
+
+function leftOut(sessions: readonly SessionReport[]): Status["left_out"] {
+	const counts = new Map<string, number>();
+	for (const { state, excluded } of sessions)
+		if (state === "excluded" && excluded !== null) counts.set(excluded, (counts.get(excluded) ?? 0) + 1);
+	const rows = [...counts].map(([reason, sessions]) => ({ reason, sessions }));
+	return rows.sort((a, b) => b.sessions - a.sessions || (a.reason < b.reason ? -1 : 1));
 }
 
 function agentState(said: AgentState | undefined, isLocked: boolean): AgentState | "dead" {

@@ -11,7 +11,11 @@ export function statusText(status: Status, now: number, all: boolean, paint: Pai
 	const needy = new Set(status.attention.map((item) => item.session_id));
 	const isRetrying = (session: SessionReport) => session.state === "retrying" && !needy.has(session.session_id);
 	const retrying = status.sessions.filter(isRetrying);
-	const rest = status.sessions.filter((session) => !needy.has(session.session_id) && !isRetrying(session));
+	// Of those that were never begun, nothing is known here but that they are left out.
+	const isMark = (session: SessionReport) =>
+		session.state === "excluded" && session.title === "" && session.cursor === 0;
+	const isRest = (session: SessionReport) => !needy.has(session.session_id) && !isRetrying(session) && !isMark(session);
+	const rest = status.sessions.filter(isRest);
 	const shown = all ? rest : rest.slice(0, SESSIONS_SHOWN);
 	const hidden = rest.length - shown.length;
 	return [
@@ -28,6 +32,7 @@ export function statusText(status: Status, now: number, all: boolean, paint: Pai
 			paint,
 		),
 		hidden > 0 ? `  … and ${hidden} more: --all shows them.\n` : "",
+		section("Left out", leftOut(status), paint),
 	]
 		.filter((part) => part !== "")
 		.map((part) => (part.endsWith("\n") ? part : `${part}\n`))
@@ -65,6 +70,13 @@ function facts({ agent, server, opencode, outbox }: Status, now: number): [strin
 			`${outbox.pending} pending (${outbox.sealed} sealed, ${outbox.in_flight} in flight), ${outbox.dead} dead`,
 		],
 	];
+}
+
+function leftOut({ left_out, outbox }: Status): string {
+	const rows = left_out.map(({ reason, sessions }) => [`  ${count(sessions, "session")}`, printable(reason)]);
+	if (outbox.excluded > 0)
+		rows.push([`  ${count(outbox.excluded, "op")}`, "kept until their sessions are taken again"]);
+	return table(rows);
 }
 
 function attention({ attention, sessions }: Status, paint: Paint): string {

@@ -83,7 +83,7 @@ function flagRow([flag, arg]: readonly [string, ArgDef]): [string, string] {
 
 function settingsText(): string {
 	const path = configPath({ HOME: "~", XDG_CONFIG_HOME: process.env.XDG_CONFIG_HOME });
-	const text = `A flag wins over its OPENCODE_OUTBOX_ variable, which wins over the key of the flag's name in ${path}, which wins over the default. Paths may begin with ~/; durations need a unit: ms, s, m or h.`;
+	const text = `A flag wins over its OPENCODE_OUTBOX_ variable, which wins over the key of the flag's name in ${path}, which wins over the default. Paths may begin with ~/; durations need a unit: ms, s, m, h or d. A list is an array in the file and has an item per line in its variable; the place that wins gives all of it.`;
 	return wrap(text, "  ");
 }
 

@@ -1,9 +1,11 @@
 import { defineCommand } from "citty";
+import { recordedRules } from "../agent/rules.ts";
 import { remoteLink, runningEmbeddedLink, type ServerLink } from "../agent/server-link.ts";
 import { type Difference, differenceOf, expectedDigests, isClean, shareDigests } from "../agent/verify.ts";
 import { systemClock } from "../model/clock.ts";
 import { messageOf, OutboxError } from "../model/errors.ts";
 import { type Outbox, openOutbox } from "../outbox/outbox.ts";
+import { redactedSource } from "../source/redacted.ts";
 import { type Change, isPoison, type Source } from "../source/source.ts";
 import { acquireLock } from "../sqlite/lock.ts";
 import type { Connection } from "../transport/transport.ts";
@@ -108,7 +110,10 @@ async function withParts<T>(settings: Settings, body: (parts: Parts) => Promise<
 			try {
 				const connection = await transport.connect(AbortSignal.timeout(30_000));
 				try {
-					return await body({ outbox, source, connection, serverId: server.id, beside });
+					// What was taken out is not on the share, by the rules that made it what it is.
+					const { redactor } = recordedRules(outbox.agent());
+					const redacted = redactedSource(source, redactor);
+					return await body({ outbox, source: redacted, connection, serverId: server.id, beside });
 				} finally {
 					connection.close();
 				}
@@ -139,6 +144,9 @@ function runningLink(settings: Settings, outbox: Outbox): ServerLink | undefined
 async function compare(parts: Parts, sessionId: string): Promise<SessionVerdict> {
 	const { outbox, source, connection, serverId } = parts;
 	const nothing = { compared: 0, missing: [], different: [], extra: [] };
+	const reason = outbox.excluded().get(sessionId);
+	if (reason !== undefined && outbox.session(sessionId)?.wanted === "auto")
+		return { session_id: sessionId, clean: true, ...nothing, note: `left out, not compared: ${reason}` };
 	const grant = outbox.share(sessionId);
 	if (grant?.share_id == null || grant.secret == null) {
 		const note = "it is not shared";
@@ -175,7 +183,8 @@ async function compare(parts: Parts, sessionId: string): Promise<SessionVerdict>
 
 function text(verdict: SessionVerdict): string {
 	const { session_id, clean, compared, missing, different, extra, note } = verdict;
-	const lines = [`${session_id}  ${clean ? "equal" : "DIFFERENT"}, ${compared} compared`];
+	const word = !clean ? "DIFFERENT" : compared === 0 ? "skipped" : "equal";
+	const lines = [`${session_id}  ${word}, ${compared} compared`];
 	if (note !== null) lines.push(`  ${printable(note)}`);
 	for (const key of missing) lines.push(`  missing on the share: ${printable(key)}`);
 	for (const key of different) lines.push(`  different: ${printable(key)}`);

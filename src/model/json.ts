@@ -1,4 +1,5 @@
 import { hash } from "node:crypto";
+import { messageOf } from "./errors.ts";
 
 /**
  * JSON text with sorted keys, so that equal values have equal bytes.
@@ -13,6 +14,11 @@ export function canonicalJson(value: unknown): string {
 /** The digest by which two sides compare an entity: hex sha256 of its payload text, 64 characters. */
 export function digestOf(payload: string): string {
 	return hash("sha256", payload, "hex");
+}
+
+/** Why a JSON text could not be read. What the runtimes say of one that is none quotes it, and it may hold a secret. */
+export function faultOf(error: unknown): string {
+	return error instanceof SyntaxError ? "it is not JSON" : messageOf(error);
 }
 
 function sorted(value: unknown): unknown {

@@ -17,6 +17,8 @@ export interface AgentRow {
 	readonly server_id: string | null;
 	readonly share_mode: "auto" | "manual" | null;
 	readonly on_delete: "keep" | "delete" | null;
+	readonly selection: string | null;
+	readonly redaction: string | null;
 	readonly transport: string | null;
 	readonly server_state: ServerState;
 	readonly last_error: string | null;

@@ -195,6 +195,8 @@ export const agent = sqliteTable("agent", {
 	share_mode: text(),
 	/** What becomes of the share of a session that OpenCode deletes: keep or delete. */
 	on_delete: text(),
+	/** Which of them its rules leave out, as JSON (agent/selection.ts); null: none. Commands beside it go by them. */
+	selection: text(),
 	transport: text(),
 	server_state: text().notNull().default("unknown"),
 	last_error: text(),
@@ -203,7 +205,10 @@ export const agent = sqliteTable("agent", {
 	/** Connecting: failed attempts in a row, and when the next is due. Survives restarts. */
 	connect_attempts: integer().notNull().default(0),
 	next_connect_at: integer().notNull().default(0),
-	/** Names the redaction rules that what is captured went through; another value means: compare every share. */
+	/**
+	 * The redaction rules that what is captured went through, as JSON (redaction/redactor.ts); null: none. Other ones mean:
+	 * redact what is stored, compare every share. Commands beside it go by them.
+	 */
 	redaction: text(),
 	/** Set: capture waits for room, or for OpenCode's database to be mended; holds the error's code. */
 	capture_paused: text(),

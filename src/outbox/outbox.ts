@@ -5,8 +5,10 @@ import { agentVerbs } from "./agent-row.ts";
 import { appendVerb } from "./append.ts";
 import { checkpointsQuery, checkpointVerb } from "./checkpoint.ts";
 import { deadQueries, discardVerb, reviveVerb } from "./dead.ts";
+import { excludeVerbs } from "./exclude.ts";
 import { grantVerbs } from "./grant.ts";
 import { capturedQueries, rebaseVerb, removedQuery, retainedQuery } from "./rebase.ts";
+import { redactVerb } from "./redact.ts";
 import { rejectVerb } from "./reject.ts";
 import { extendVerb, reserveVerb } from "./reserve.ts";
 import { retentionVerb } from "./retention.ts";
@@ -51,12 +53,14 @@ export function outboxOn(sqlite: Sqlite) {
 		nack: nackVerb(sqlite),
 		reject: rejectVerb(sqlite),
 		rebase: rebaseVerb(sqlite),
+		redact: redactVerb(sqlite),
 		revive: reviveVerb(sqlite),
 		discard: discardVerb(sqlite),
 		recover: recoverVerb(sqlite),
 		release: releaseVerb(sqlite),
 		retain: retentionVerb(sqlite),
 		...sessionVerbs(sqlite),
+		...excludeVerbs(sqlite),
 		...grantVerbs(sqlite),
 		...agentVerbs(sqlite),
 		...storageVerbs(sqlite),

@@ -44,6 +44,7 @@ export function readReport({ orm }: Sqlite, now: number): Report {
 			last_acked_at: session.last_acked_at,
 			last_error: session.last_error,
 			parked_code: session.parked_code,
+			excluded: sql<string | null>`iif(${session.wanted} = 'auto', ${session.excluded}, NULL)`,
 			compare_reason: session.compare_reason,
 			next_retry_at: sql<number | null>`nullif(${session.next_retry_at}, 0)`,
 			// Ids grow with capture, so a session's first pending op is its oldest one.
@@ -73,12 +74,13 @@ export function readReport({ orm }: Sqlite, now: number): Report {
 	return {
 		agent: readAgent(orm),
 		totals: {
-			pending: sum((row) => row.pending),
+			pending: sum((row) => (row.excluded === null ? row.pending : 0)),
+			excluded: sum((row) => (row.excluded === null ? 0 : row.pending)),
 			sealed: sum((row) => row.sealed),
 			in_flight: flight?.ops ?? 0,
 			dead: orm.select({ count: sql<number>`count(*)` }).from(dead).get()?.count ?? 0,
-			bytes: sum((row) => row.bytes),
-			oldest_pending_at: rows[0]?.oldest_pending_at ?? null,
+			bytes: sum((row) => (row.excluded === null ? row.bytes : 0)),
+			oldest_pending_at: rows.find((row) => row.excluded === null)?.oldest_pending_at ?? null,
 		},
 		sessions: rows.map(({ asked, bytes: _bytes, sealed: _sealed, ...row }) => ({
 			...row,
@@ -101,6 +103,8 @@ function readAgent(orm: Sqlite["orm"]): AgentRow | null {
 			server_id: agent.server_id,
 			share_mode: sql<AgentRow["share_mode"]>`${agent.share_mode}`,
 			on_delete: sql<AgentRow["on_delete"]>`${agent.on_delete}`,
+			selection: agent.selection,
+			redaction: agent.redaction,
 			transport: agent.transport,
 			server_state: sql<ServerState>`${agent.server_state}`,
 			last_error: agent.last_error,

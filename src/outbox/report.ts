@@ -6,8 +6,10 @@ import type { SourceState, Wanted } from "./session.ts";
 import type { SessionState } from "./session-state.ts";
 
 export interface Totals {
-	/** Ops that the server has not acknowledged, sealed ones included. */
+	/** Ops that the server has not acknowledged, sealed ones included; but for those of sessions that are left out. */
 	readonly pending: number;
+	/** Those of sessions that are left out by the rules: they wait until their session is taken again. */
+	readonly excluded: number;
 	/** Those of them whose bytes and positions are frozen. */
 	readonly sealed: number;
 	/** Those of the sealed ones that an owner has under way now: in a batch with a live lease. */
@@ -41,6 +43,8 @@ export interface SessionReport {
 	readonly last_acked_at: number | null;
 	readonly last_error: string | null;
 	readonly parked_code: string | null;
+	/** Why the rules leave it out; null when they do not. */
+	readonly excluded: string | null;
 	readonly compare_reason: string | null;
 	/** When the next attempt is due; null when none is deferred. */
 	readonly next_retry_at: number | null;
@@ -66,7 +70,7 @@ export interface ReportReader {
 /** The report of an outbox that does not exist yet. */
 export const EMPTY_REPORT: Report = {
 	agent: null,
-	totals: { pending: 0, sealed: 0, in_flight: 0, dead: 0, bytes: 0, oldest_pending_at: null },
+	totals: { pending: 0, excluded: 0, sealed: 0, in_flight: 0, dead: 0, bytes: 0, oldest_pending_at: null },
 	sessions: [],
 };
 

@@ -73,9 +73,9 @@ const START: Row = {
 	...{ acked_id: 0, sealed_id: 0, acked_cursor: 0, sealed_cursor: 0, attempts: 0, next_retry_at: 0 },
 };
 
-/** The database that was captured from, which makes deletions certain. */
-function identityOf({ opencode_identity, share_mode }: Row): Row {
-	return { opencode_identity: opencode_identity ?? null, share_mode: share_mode ?? null };
+/** The database that was captured from, which makes deletions certain, and by which rules. */
+function identityOf({ opencode_identity = null, share_mode = null, selection = null, redaction = null }: Row): Row {
+	return { opencode_identity, share_mode, selection, redaction };
 }
 
 /** Copies a table's rows as `sound` gives them back; undefined leaves a row behind. */

@@ -7,6 +7,7 @@ import type { SourceState, Wanted } from "./session.ts";
  *   deleted.
  * - `parked`: nothing is sent until a person acts; `parked_code` and `last_error` say why. Capture goes on.
  * - `unsharing`: it is to be taken back, or deleted with the session; the server has not confirmed it yet.
+ * - `excluded`: the rules leave it out; `excluded` says why. Nothing more of it is captured or sent; what is pending stays.
  * - `comparing`: positions are not to be trusted; the share is compared with OpenCode before anything is sent.
  * - `retrying`: something is to be sent, and the last attempt failed; `last_error` says how, `next_retry_at` when next.
  * - `pending`: something is to be sent, or a share is to be made, and nothing stands in the way.
@@ -18,6 +19,7 @@ export const SESSION_STATES = [
 	"unshared",
 	"parked",
 	"unsharing",
+	"excluded",
 	"comparing",
 	"retrying",
 	"pending",
@@ -32,6 +34,7 @@ export interface StateFacts {
 	readonly wanted: Wanted;
 	readonly source_state: SourceState;
 	readonly parked_code: string | null;
+	readonly excluded: string | null;
 	readonly compare_reason: string | null;
 	readonly last_error: string | null;
 	readonly pending: number;
@@ -46,6 +49,7 @@ export function stateOf(facts: StateFacts): SessionState {
 	if (facts.wanted === "never") return "unshared";
 	if (facts.parked_code !== null) return "parked";
 	if (facts.wanted === "unshare" || facts.wanted === "delete") return "unsharing";
+	if (facts.excluded !== null) return "excluded";
 	if (facts.compare_reason !== null) return "comparing";
 	const ungranted = facts.share_id === null && (facts.asked || facts.wanted === "share");
 	if (facts.pending > 0 || ungranted) return facts.last_error === null ? "pending" : "retrying";

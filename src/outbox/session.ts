@@ -1,5 +1,6 @@
 import type { Watermark } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
+import { IS_MARK } from "./exclude.ts";
 import { watermarkOf } from "./watermark.ts";
 
 /**
@@ -34,10 +35,25 @@ export interface WorkRow {
 	readonly next_retry_at: number;
 	readonly wanted: Wanted;
 	readonly shared: number;
+	/** 1 when a person asked for a session that it belongs to. */
+	readonly follows: number;
 	readonly unconfirmed: number;
 	/** 1 when there is something to send or to ask for; 0 when the share is only to be redeemed once. */
 	readonly pending: number;
 }
+
+/** What a flush looks at between two batches. */
+export interface LineRow {
+	readonly wanted: Wanted;
+	/** 1 when a person's rules leave it out: nothing of it is sent. */
+	readonly held: number;
+	readonly sealed_cursor: number;
+	readonly attempts: number;
+	readonly unconfirmed: number;
+}
+
+/** True for a session that a person's rules leave out; what they ask of it themselves wins. */
+const IS_HELD = "(session.excluded IS NOT NULL AND session.wanted = 'auto')";
 
 type Raw = Omit<SessionRow, "watermark"> & { watermark_seq: number | null; watermark_event_id: string | null };
 
@@ -51,21 +67,25 @@ export function sessionVerbs(sqlite: Sqlite) {
 	const due = sqlite.prepare<WorkRow>(`
 		SELECT * FROM (
 			SELECT session.session_id, next_retry_at, wanted, share_id IS NOT NULL AS shared, unconfirmed,
+				parent_id IS NOT NULL AND (WITH RECURSIVE above (id, parent, depth) AS (
+					SELECT '', session.parent_id, 0 UNION ALL
+					SELECT session_id, parent_id, depth + 1 FROM above JOIN session ON session_id = parent WHERE depth < 20)
+					SELECT count(*) FROM above JOIN session AS asked ON asked.session_id = id WHERE asked.wanted = 'share') > 0 AS follows,
 				wanted IN ('unshare', 'delete') OR compare_reason IS NOT NULL OR (wanted = 'share' AND share_id IS NULL)
 					OR EXISTS (SELECT 1 FROM op WHERE op.session_id = session.session_id AND op.id > session.acked_id) AS pending
 			FROM session LEFT JOIN share USING (session_id)
-			WHERE parked_code IS NULL AND wanted <> 'never')
+			WHERE parked_code IS NULL AND wanted <> 'never' AND NOT ${IS_HELD})
 		WHERE pending OR (unconfirmed AND shared)
 		ORDER BY next_retry_at`);
-	const line = sqlite.prepare<{ wanted: Wanted; sealed_cursor: number; attempts: number; unconfirmed: number }>(
-		"SELECT wanted, sealed_cursor, attempts, unconfirmed FROM session WHERE session_id = ?",
+	const line = sqlite.prepare<LineRow>(
+		`SELECT wanted, ${IS_HELD} AS held, sealed_cursor, attempts, unconfirmed FROM session WHERE session_id = ?`,
 	);
 	// The second one where the first is parked or not shared any more.
 	const doubtLatest = sqlite.prepare(`
 		UPDATE session SET unconfirmed = 1 WHERE unconfirmed = 0 AND session_id IN (
 			SELECT acked_session_id FROM agent UNION ALL SELECT * FROM (
 				SELECT session_id FROM session JOIN share USING (session_id)
-				WHERE share_id IS NOT NULL AND parked_code IS NULL AND wanted <> 'never'
+				WHERE share_id IS NOT NULL AND parked_code IS NULL AND wanted <> 'never' AND NOT ${IS_HELD}
 				ORDER BY last_acked_at DESC LIMIT 1))`);
 	const doubtAll = sqlite.prepare(
 		"UPDATE session SET unconfirmed = 1 WHERE session_id IN (SELECT session_id FROM share WHERE share_id IS NOT NULL)",
@@ -81,7 +101,7 @@ export function sessionVerbs(sqlite: Sqlite) {
 		SELECT session_id, source_state, watermark_seq, watermark_event_id,
 			NOT EXISTS (SELECT 1 FROM entity WHERE entity.session_id = session.session_id)
 				AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.session_id = session.session_id) AS empty
-		FROM session`);
+		FROM session WHERE NOT (${IS_MARK})`);
 	const wanted = sqlite.prepare<{ session_id: string; wanted: Wanted }>("SELECT session_id, wanted FROM session");
 	const setWanted = sqlite.prepare(`
 		INSERT INTO session (session_id, wanted) VALUES (?, ?)

@@ -1,5 +1,4 @@
-import { messageOf } from "../model/errors.ts";
-import { canonicalJson } from "../model/json.ts";
+import { canonicalJson, faultOf } from "../model/json.ts";
 import { keys, type OpType } from "../model/op.ts";
 import type { Change, Poison } from "./source.ts";
 
@@ -66,7 +65,7 @@ export function changeOf(row: EventRow): Change | Poison | undefined {
 		if (data.sessionID !== row.aggregate_id) throw new Error(`belongs to session ${String(data.sessionID)}`);
 		return { ...source, ...entityOf(type, data) };
 	} catch (error) {
-		return poison("invalid_payload", `cannot be read: ${messageOf(error)}`);
+		return poison("invalid_payload", `cannot be read: ${faultOf(error)}`);
 	}
 }
 

@@ -1,5 +1,4 @@
-import { messageOf } from "../model/errors.ts";
-import { canonicalJson } from "../model/json.ts";
+import { canonicalJson, faultOf } from "../model/json.ts";
 import { keys, type OpType } from "../model/op.ts";
 import type { SqlValue } from "../sqlite/driver.ts";
 import { ROW_BYTES_MAX } from "./intents.ts";
@@ -126,7 +125,7 @@ function entity(type: OpType, key: string, name: string, build: () => object, ro
 	try {
 		return { event_id: null, seq: null, type, key, payload: canonicalJson(build()) };
 	} catch (error) {
-		const reason = `the ${name} cannot be read: ${messageOf(error)}`;
+		const reason = `the ${name} cannot be read: ${faultOf(error)}`;
 		return { event_id: null, seq: null, type, key, code: "invalid_payload", reason };
 	}
 }

@@ -1,11 +1,12 @@
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { describe, expect, test } from "vitest";
+import { gathered } from "../../src/cli/arguments.ts";
 import { durationFlag, parseDuration } from "../../src/cli/duration.ts";
 import { jsonFault } from "../../src/cli/json-fault.ts";
 import { pathsIn } from "../../src/cli/paths.ts";
 import { remoteServer, resolveSettings, settingsArgs } from "../../src/cli/settings.ts";
-import { SETTING_NAMES, variableOf } from "../../src/cli/settings-table.ts";
+import { isList, SETTING_NAMES, variableOf } from "../../src/cli/settings-table.ts";
 import { OutboxError } from "../../src/model/errors.ts";
 import { tempFolder } from "../outbox/fixture.ts";
 
@@ -39,6 +40,9 @@ describe("a setting", () => {
 			...{ dataDir: `${HOME}/.local/share/opencode-outbox`, opencodeDb: undefined, opencodeUrl: undefined },
 			...{ server: undefined, serverKeyFile: undefined, share: "auto", port: 4590, pollMs: 500, logLevel: "info" },
 			...{ onDelete: "keep", outboxMaxBytes: 2 * 1024 ** 3, checkpointMs: 2000 },
+			outboxMaxBytes: 2 * 1024 ** 3,
+			...{ include: [], exclude: [], includeTitle: [], excludeTitle: [], maxAgeMs: undefined },
+			...{ redact: [], redactPattern: [] },
 		});
 	});
 
@@ -88,6 +92,55 @@ describe("a setting", () => {
 	test("that is wrong does not matter where another origin wins", () => {
 		expect(resolve({ flags: { port: "0" }, env: { OPENCODE_OUTBOX_PORT: "x" } }).settings().port).toBe(0);
 	});
+});
+
+describe("a list", () => {
+	const lists = (from: Parameters<typeof resolve>[0]) => {
+		const { exclude, excludeTitle } = resolve(from).settings();
+		return { exclude, excludeTitle };
+	};
+
+	test("is an array in the config file, or one text", () => {
+		expect(lists({ config: { exclude: ["/a", "/b,c"], "exclude-title": "x,{1,3}y" } })).toEqual({
+			...{ exclude: ["/a", "/b,c"], excludeTitle: ["x,{1,3}y"] },
+		});
+		expect(lists({ config: { exclude: [] } }).exclude).toEqual([]);
+	});
+
+	test("has an item per line in its variable, and in a flag that was repeated", () => {
+		expect(lists({ env: { OPENCODE_OUTBOX_EXCLUDE: "/a\n**/b\n" } }).exclude).toEqual(["/a", "**/b"]);
+		const args = settingsArgs("exclude", "port");
+		const given = ["--exclude", "/a", "--port=1", "--exclude=/b", "x", "--", "--exclude"];
+		const raw = gathered(args, given, isList);
+		expect(raw).toEqual(["--exclude=/a\n/b", "--port=1", "x", "--", "--exclude"]);
+		expect(lists({ flags: { exclude: "/a\n/b" } }).exclude).toEqual(["/a", "/b"]);
+	});
+
+	test("comes from one place as a whole", () => {
+		expect(lists({ flags: { exclude: "/a" }, config: { exclude: ["/b"] } }).exclude).toEqual(["/a"]);
+	});
+
+	test("names the item that is wrong", () => {
+		const { message, code } = failure(resolve({ config: { "redact-pattern": ["ok", "(?=no)"] } }).settings);
+		expect(code).toBe("config");
+		expect(message).toMatch(/^redact-pattern: expected a regular expression in RE2's syntax .*, not "\(\?=no\)"/);
+		expect(failure(resolve({ config: { exclude: ["/a", 7] } }).settings).message).toContain("begins with /, ~/ or **/");
+		expect(failure(resolve({ config: { exclude: ["/a", null] } }).settings).message).toContain("not null");
+		expect(failure(resolve({ flags: { exclude: "/a[" } }).settings).message).toContain("--exclude /a[");
+		const unknown = failure(resolve({ flags: { redact: "github" } }).settings);
+		expect(unknown.message).toMatch(/--redact github: expected all, aws-access-key, /);
+	});
+
+	test("of globs has ~ expanded, where it stands for no glob", () => {
+		const { settings } = resolve({ config: { include: ["~/a*", "~"] }, env: { HOME: "/home/a(b)" } });
+		expect(settings().include).toEqual(["/home/a\\(b\\)/a*", "/home/a\\(b\\)"]);
+	});
+});
+
+test("an age is in days, if need be", () => {
+	expect(resolve({ flags: { "max-age": "30d" } }).settings().maxAgeMs).toBe(30 * 86_400_000);
+	for (const age of ["30", "1s", "20000d"])
+		expect(failure(resolve({ flags: { "max-age": age } }).settings).code).toBe("usage");
 });
 
 test("a wrong port is named with its origin", () => {

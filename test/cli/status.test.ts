@@ -177,6 +177,8 @@ describe("what status derives", () => {
 			server_id: null,
 			share_mode: null,
 			on_delete: null,
+			selection: null,
+			redaction: null,
 			opencode_url: null,
 			opencode_connected: true,
 		},

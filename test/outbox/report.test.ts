@@ -50,13 +50,28 @@ describe("openReport", () => {
 		append(outbox, [message("e5", "m5")], 1200, "ses_2");
 		const { agent, totals, sessions } = await report(path);
 		expect(agent).toMatchObject({ pid: 7, state: "running", since: 900, opencode_connected: true });
-		expect(totals).toEqual({ pending: 4, sealed: 2, in_flight: 1, dead: 0, bytes: 52, oldest_pending_at: 1000 });
+		expect(totals).toEqual({
+			pending: 4,
+			excluded: 0,
+			sealed: 2,
+			in_flight: 1,
+			dead: 0,
+			bytes: 52,
+			oldest_pending_at: 1000,
+		});
 		expect(sessions.map((session) => session.session_id)).toEqual([S, "ses_2"]);
 		expect(sessions[0]).toEqual({
 			...{ session_id: S, parent_id: null, title: `title of ${S}`, directory: "/work", wanted: "auto" },
 			...{ source_state: "present", source_note: null, share_id: `shr_${S}`, slug: "s".repeat(16), url: "http://h/s" },
 			...{ state: "pending", cursor: 1, epoch: 4, pending: 3, dead: 0, last_acked_at: 1970, last_error: null },
-			...{ parked_code: null, compare_reason: null, next_retry_at: null, oldest_pending_at: 1000, attempts: 0 },
+			...{
+				parked_code: null,
+				excluded: null,
+				compare_reason: null,
+				next_retry_at: null,
+				oldest_pending_at: 1000,
+				attempts: 0,
+			},
 		});
 	});
 
@@ -124,11 +139,14 @@ describe("openReport", () => {
 
 describe("the state of a session", () => {
 	const none: StateFacts = {
-		...{ wanted: "auto", parked_code: null, compare_reason: null, last_error: null },
+		...{ wanted: "auto", parked_code: null, excluded: null, compare_reason: null, last_error: null },
 		...{ source_state: "present", pending: 0, dead: 0, asked: true, share_id: "shr" },
 	};
 	const CASES: [Partial<StateFacts>, string][] = [
 		[{}, "synced"],
+		[{ excluded: "its directory is in --exclude /x", pending: 3, compare_reason: "x" }, "excluded"],
+		[{ excluded: "x", parked_code: "denied" }, "parked"],
+		[{ excluded: "x", wanted: "unshare" }, "unsharing"],
 		[{ dead: 1 }, "incomplete"],
 		[{ asked: false, share_id: null }, "not_shared"],
 		[{ asked: false, share_id: null, source_state: "deleted" }, "unshared"],

@@ -32,9 +32,9 @@ describe("a session with a complete log", () => {
 		expect(read.session).toEqual({
 			session_id: "ses_a",
 			parent_id: null,
-			updated_at: 1,
 			title: "Title of ses_a",
 			directory: "/project",
+			updated_at: 1,
 		});
 	});
 

@@ -1,0 +1,2 @@
+ALTER TABLE `agent` ADD `on_delete` text;--> statement-breakpoint
+ALTER TABLE `agent` ADD `selection` text;
