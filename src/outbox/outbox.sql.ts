@@ -19,6 +19,8 @@ export const session = sqliteTable("session", {
 	parent_id: text(),
 	title: text().notNull().default(""),
 	directory: text().notNull().default(""),
+	/** When OpenCode last touched the session, as it was captured last; null when that is not known. */
+	updated_at: integer(),
 	/** What a person asked for: auto (follow the agent's mode), share, unshare (pending), never (unshared). */
 	wanted: text().notNull().default("auto"),
 	/** Where OpenCode stands: present, deleted, vanished (no proof of deletion; a person must look). */
