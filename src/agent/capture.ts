@@ -108,12 +108,14 @@ export class Capture {
 				);
 			return true;
 		}
-		if (read.kind === "snapshot") this.#log.info({ session: sessionId, reason: read.reason }, "captured by snapshot");
 		const input = this.#input(read);
 		this.#room?.admit(bytesOf(input.items), this.#clock.now());
 		const result = this.#outbox.append(input, this.#clock.now());
 		if (result.outcome === "stale") return false;
 		if (read.kind === "deleted") this.#outbox.setSource(sessionId, "deleted", null);
+		// A source that looks to be sure finds nothing new most of the time.
+		if (read.kind === "snapshot")
+			this.#log[result.ops > 0 ? "info" : "debug"]({ session: sessionId, reason: read.reason }, "captured by snapshot");
 		return true;
 	}
 

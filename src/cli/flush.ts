@@ -18,7 +18,18 @@ const ROOM_MS = 100;
 const flush = defineCommand({
 	meta: { name: "flush", description: "Capture what is there, send it, and report." },
 	args: {
-		...settingsArgs("data-dir", "opencode-db", "server", "server-key-file", "share", "port", "outbox-max", "log-level"),
+		...settingsArgs(
+			"data-dir",
+			"opencode-db",
+			"opencode-url",
+			"source",
+			"server",
+			"server-key-file",
+			"share",
+			"port",
+			"outbox-max",
+			"log-level",
+		),
 		timeout: {
 			type: "string",
 			valueHint: "DURATION",
@@ -79,7 +90,7 @@ export const command = teach(flush, {
 	exits: {
 		0: "drained: the share server has everything",
 		65: "drained, but dead letters wait for a person (`opencode-outbox dead list`)",
-		66: "there is no OpenCode database here; what was pending has been sent as far as possible",
+		66: "there is no OpenCode here (no database, or its server cannot be reached); what was pending has been sent as far as possible",
 		75: "not drained by the deadline; nothing is lost, run it again",
 		77: "the server refuses the key, or a session is parked (`opencode-outbox status`)",
 	},

@@ -16,10 +16,16 @@ export interface Status {
 		readonly state: AgentState | "dead";
 		readonly since: number | null;
 		readonly last_error: string | null;
-		/** outbox_full or disk_full while capture waits for room. */
+		/** outbox_full or disk_full while capture waits for room, denied while OpenCode's server does not let us in. */
 		readonly capture_paused: string | null;
 	};
-	readonly opencode: { readonly db: string | null; readonly url: string | null; readonly connected: boolean };
+	readonly opencode: {
+		readonly db: string | null;
+		readonly url: string | null;
+		readonly connected: boolean;
+		/** What the sessions are read from; null before an agent has said. */
+		readonly source: "database" | "server" | null;
+	};
 	readonly server: {
 		readonly url: string | null;
 		readonly transport: string | null;
@@ -76,6 +82,7 @@ export function statusOf(
 			db: agent?.opencode_db ?? null,
 			url: agent?.opencode_url ?? null,
 			connected: isItsRow && (agent?.opencode_connected ?? false),
+			source: sourceOf(agent),
 		},
 		server: {
 			url: agent?.server_url ?? null,
@@ -91,6 +98,12 @@ export function statusOf(
 		sessions: [...report.sessions].sort((a, b) => latest(b) - latest(a)),
 	};
 	return { ...status, attention: attentionTo(status, facts, agent?.damage ?? null) };
+}
+
+/** An agent that reads a database says which one. */
+function sourceOf(agent: Report["agent"]): Status["opencode"]["source"] {
+	if (agent?.opencode_db != null) return "database";
+	return agent?.opencode_url != null ? "server" : null;
 }
 
 function agentState(said: AgentState | undefined, isLocked: boolean): AgentState | "dead" {
