@@ -25,13 +25,16 @@ export type {
 	WatchedOp,
 } from "./protocol/schema.ts";
 export { type ShareServer, type ShareServerOptions, startShareServer } from "./server/node.ts";
+export { OpencodeApi } from "./source/api.ts";
 export { DatabaseSource } from "./source/database.ts";
 export { findOpencodeDatabase } from "./source/discovery.ts";
 export type { Doorbell, LiveText, Ring } from "./source/doorbell.ts";
 export { ServerExtras } from "./source/extras.ts";
 export { FileDoorbell } from "./source/file-doorbell.ts";
+export { Heard } from "./source/heard.ts";
 export { type ServerAddress, serverAddress } from "./source/http.ts";
 export { LiveEar, type OpencodeEvent } from "./source/live-ear.ts";
+export { ServerSource, type ServerSourceOptions } from "./source/remote.ts";
 export { OpencodeServer, type OpencodeServerOptions } from "./source/server.ts";
 export type { Change, SessionRead, Source } from "./source/source.ts";
 export { type CapnwebOptions, capnwebTransport } from "./transport/capnweb.ts";

@@ -21,7 +21,7 @@ const DRAIN_POLL_MS = 25;
 /** Between two attempts to open an outbox that was damaged, in ms. */
 const REOPEN_WAIT_MS = 5000;
 
-/** OpenCode's own server: wakes us up, and tells what no table holds (diffs, models). */
+/** OpenCode's own server: wakes us up, and tells what no table holds (diffs, models); where it is the source, all else. */
 export interface OpencodeLink {
 	readonly url: string;
 	readonly doorbell: Doorbell;
@@ -38,8 +38,8 @@ export interface AgentOptions {
 	readonly openOutbox: (found?: unknown) => Promise<Outbox>;
 	/** @param identity the database's `identity` when it was last captured from. */
 	readonly openSource: (identity: string | undefined) => Promise<Source>;
-	/** For `status`. */
-	readonly opencodeDb: string;
+	/** For `status`; null where OpenCode's server is the source. */
+	readonly opencodeDb: string | null;
 	readonly opencode: OpencodeLink | undefined;
 	/** Touched by the plugin, from inside an OpenCode that opens no port. */
 	readonly fileDoorbell: Doorbell;

@@ -117,10 +117,15 @@ export class Capture {
 			return true;
 		}
 		if (read.kind === "deleted") return this.#appendDeletion(read);
-		if (read.kind === "snapshot" && !read.isPartial)
-			this.#log.info({ session: sessionId, reason: read.reason }, "captured by snapshot");
 		const items = read.kind === "log" ? this.#logItems(read) : this.#snapshotItems(read);
-		return this.#write({ session_id: sessionId, facts: read.session, from: read.from, to: read.to, items });
+		const written = this.#write({ session_id: sessionId, facts: read.session, from: read.from, to: read.to, items });
+		// A source that looks to be sure finds nothing new most of the time.
+		if (written && read.kind === "snapshot" && !read.isPartial)
+			this.#log[items.length > 0 ? "info" : "debug"](
+				{ session: sessionId, reason: read.reason },
+				"captured by snapshot",
+			);
+		return written;
 	}
 
 	/** Marks the share as deleted at its source, or has it deleted as well; never that on a presumption. */

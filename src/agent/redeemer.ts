@@ -2,15 +2,13 @@ import { monotonicFactory } from "ulid";
 import type { Clock } from "../model/clock.ts";
 import type { CreateKey } from "../model/identity.ts";
 import type { Logger } from "../model/logger.ts";
-import { keys, type OpType, type Watermark } from "../model/op.ts";
-import type { Burial } from "../outbox/append.ts";
 import { type GrantedShare, isGranted } from "../outbox/grant.ts";
 import type { Outbox } from "../outbox/outbox.ts";
-import type { ShareRedemption } from "../protocol/schema.ts";
 import type { Connection, RedeemedShare } from "../transport/transport.ts";
-import { compare, type EntityState, EVENTLESS, goneSince, overTruth } from "./compare.ts";
+import { aimOf, type Truth } from "./aim.ts";
+import { compare } from "./compare.ts";
 import { attempt, Failure } from "./failure.ts";
-import { isAhead, reconcile } from "./reconcile.ts";
+import { reconcile } from "./reconcile.ts";
 import { RULES_CHANGED } from "./rules.ts";
 import { shareDigests } from "./verify.ts";
 
@@ -19,16 +17,6 @@ export interface ShareServer {
 	readonly id: string;
 	/** Read for every use, so that a mended key file is seen. */
 	readonly key: () => string;
-}
-
-/** A session as OpenCode has it at one moment. */
-export interface Truth {
-	readonly entities: readonly EntityState[];
-	/** Keys of what it has but cannot be read. */
-	readonly unreadable: ReadonlySet<string>;
-	/** Keys of what its log tells to have been removed; an outbox that lost its own note of that is told by it. */
-	readonly removed: readonly string[];
-	readonly watermark: Watermark | null;
 }
 
 export interface RedeemerOptions {
@@ -219,13 +207,8 @@ export class Redeemer {
 		const digests = await attempt("use", () => shareDigests(fenced, fenced.redemption.cursor));
 
 		const truth = await this.#truthNow(sessionId);
-		const { entities, adopted, committed, gone, lost } = this.#aim(
-			sessionId,
-			truth,
-			fenced.redemption,
-			digests,
-			isRulesOnly,
-		);
+		const target = { outbox, sessionId, truth, redemption: fenced.redemption, share: digests, isRulesOnly };
+		const { entities, adopted, committed, gone, lost } = aimOf(target, this.#newId);
 		const { fresh, same: equal } = compare(digests, entities, gone, this.#newId);
 		const same = new Map([...adopted, ...equal]);
 		const { cursor, last_op_id } = fenced.redemption;
@@ -256,63 +239,5 @@ export class Redeemer {
 		}
 	}
 
-	/**
-	 * What the share is brought to: OpenCode's present state, or, where OpenCode has forgotten the session, the outbox's.
-	 * `lost` is what was captured once and nobody has any more, for the dead letters.
-	 */
-	#aim(
-		sessionId: string,
-		truth: Truth | undefined,
-		{ cursor, source_watermark }: ShareRedemption,
-		share: ReadonlyMap<string, string>,
-		isRulesOnly: boolean,
-	): Aim {
-		const { outbox } = this.#options;
-		const own = outbox.retained(sessionId);
-		const removed = outbox.removedKeys(sessionId);
-		const captured = outbox.capturedDigests(sessionId);
-		const checkpoints = outbox.checkpoints(sessionId);
-		if (truth) {
-			const known = new Set(truth.entities.map((entity) => entity.key));
-			const extras = own.filter(({ key }) => !known.has(key) && EVENTLESS.has(key));
-			const gone = goneSince([...captured.keys(), ...removed, ...truth.removed], truth.entities, truth.unreadable);
-			const { entities, adopted, committed } = overTruth(truth.entities, checkpoints, share);
-			return { entities: [...entities, ...extras], adopted, committed, gone: [...gone], lost: [] };
-		}
-		if (isRulesOnly) {
-			const kept = new Set(own.map(({ key }) => key));
-			const adopted = new Map([...share].filter(([key]) => !kept.has(key)));
-			return { entities: own, adopted, committed: NONE, gone: [], lost: [] };
-		}
-		// Another copy of this outbox has brought the share further than this one ever captured: what is there is right.
-		const { watermark = null, sealed_cursor = 0 } = outbox.session(sessionId) ?? {};
-		if (isAhead(source_watermark, watermark, cursor > sealed_cursor)) {
-			const mark = own.filter(({ key }) => key === keys.sessionDeleted);
-			return { entities: mark, adopted: share, committed: NONE, gone: [], lost: [] };
-		}
-		const kept = new Set(own.map((entity) => entity.key));
-		const held = new Map([...captured, ...[...checkpoints].map(([key, text]) => [key, text.checkpoint] as const)]);
-		const lost = [...held].filter(([key, digest]) => !kept.has(key) && share.get(key) !== digest);
-		const committed = new Map([...checkpoints].map(([key, text]) => [key, text.digest]));
-		return { entities: own, adopted: NONE, committed, gone: removed, lost: lost.map(([key]) => this.#lost(key)) };
-	}
-
-	#lost(key: string): Burial {
-		const reason = "the server lost it, OpenCode has deleted the session, and the outbox does not keep it any more";
-		return { op_id: this.#newId(), type: key.split("/")[0] as OpType, key, code: "lost", reason };
-	}
-
 	readonly #newId = (): string => this.#ulid(this.#options.clock.now());
-}
-
-const NONE: ReadonlyMap<string, string> = new Map();
-
-interface Aim {
-	readonly entities: readonly EntityState[];
-	/** What is taken over from the share as it is: key to digest. */
-	readonly adopted: ReadonlyMap<string, string>;
-	/** What of it is text over what OpenCode has committed: key to that one's digest. */
-	readonly committed: ReadonlyMap<string, string>;
-	readonly gone: readonly string[];
-	readonly lost: readonly Burial[];
 }

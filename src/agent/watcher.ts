@@ -24,7 +24,7 @@ export interface WatcherOptions {
 	readonly outbox: Outbox;
 	readonly capture: Capture;
 	readonly room?: Room | undefined;
-	/** Opens OpenCode's database; called again after trouble. Throws no_source while there is none. */
+	/** Opens the way into OpenCode; called again after trouble. Throws no_source while there is none. */
 	readonly openSource: () => Promise<Source>;
 	/** How long nothing is looked at without a doorbell, in ms. */
 	readonly pollMs: number;
@@ -168,13 +168,13 @@ export class Watcher {
 		if (trouble !== this.#trouble) {
 			this.#trouble = trouble;
 			const facts = { code: error.code, err: error.message, hint: error.hint };
-			if (error.code === "no_source") log.info(facts, "waiting for OpenCode's database");
+			if (error.code === "no_source") log.info(facts, "waiting for OpenCode");
 			else if (isRoom) log.warn(facts, "capture is paused; OpenCode keeps the events");
 			else log.error(facts, "capture is stopped");
 			try {
 				const state = error.code === "no_source" ? "waiting" : "running";
 				const isOpencodes = state === "running" && error.message.includes(outbox.agent()?.opencode_db ?? "\0");
-				const capture_paused = isRoom || isOpencodes ? error.code : null;
+				const capture_paused = isRoom || isOpencodes || error.code === "denied" ? error.code : null;
 				outbox.say({ state, last_error: error.message, capture_paused }, clock.now());
 			} catch {
 				// The disk that holds the outbox is the trouble; it was logged.

@@ -9,10 +9,10 @@ import { redactedChanges, redactedSource } from "../source/redacted.ts";
 import { type Change, isPoison } from "../source/source.ts";
 import { isFull } from "../sqlite/errors.ts";
 import type { AgentOptions } from "./agent.ts";
+import type { Truth } from "./aim.ts";
 import { Capture } from "./capture.ts";
 import { Flusher } from "./flusher.ts";
 import { LiveLane, type LiveOptions } from "./live.ts";
-import type { Truth } from "./redeemer.ts";
 import { NO_RULES, RULES_CHANGED, type Rules, standingRules } from "./rules.ts";
 import type { ServerLink } from "./server-link.ts";
 import { Watcher } from "./watcher.ts";
@@ -151,8 +151,12 @@ export class Works {
 		if (doorbell === undefined || doorbell.problem === this.#doorbellProblem) return doorbell?.connected ?? false;
 		this.#doorbellProblem = doorbell.problem;
 		if (doorbell.problem !== undefined)
-			this.#options.log.warn({ url, err: doorbell.problem }, "OpenCode's server is not heard; its database is polled");
+			this.#options.log.warn({ url, err: doorbell.problem }, `OpenCode's server is not heard; ${this.#instead}`);
 		return doorbell.connected;
+	}
+
+	get #instead(): string {
+		return this.#options.opencodeDb === null ? "it is asked from time to time" : "its database is polled";
 	}
 
 	/** Looks when OpenCode rings; what only its API tells is asked for once a turn or an undo has ended. */
@@ -179,7 +183,7 @@ export class Works {
 
 	async #truth(sessionId: string): Promise<Truth | undefined> {
 		const { source } = this.watcher;
-		if (source === undefined) throw new OutboxError("no_source", "OpenCode's database is not open.");
+		if (source === undefined) throw new OutboxError("no_source", "OpenCode cannot be read at the moment.");
 		const snapshot = await source.snapshot(sessionId);
 		if (snapshot === undefined) return undefined;
 		const entities = snapshot.entities.filter((entity): entity is Change => !isPoison(entity));

@@ -1,5 +1,6 @@
 import { basename } from "node:path";
 import type { SessionReport } from "../outbox/report.ts";
+import { PASSWORD_HINT } from "../source/http.ts";
 import type { Status } from "./status-facts.ts";
 import { count } from "./terminal.ts";
 
@@ -65,6 +66,8 @@ export function attentionTo(
 		const goesOn = "It goes on by itself then, and nothing is lost: OpenCode has what it has.";
 		add(null, `Capture is stopped: OpenCode's database ${status.opencode.db ?? ""} ${what}.`, `${next} ${goesOn}`);
 	}
+	if (agent.capture_paused === "denied")
+		add(null, `Capture is stopped: ${agent.last_error ?? "OpenCode's server does not let us in."}`, PASSWORD_HINT);
 	for (const path of setAside) {
 		const told = damage?.includes(basename(path)) ? damage : `An outbox that was damaged is kept as ${basename(path)}.`;
 		const next = `Check the disk. The shares mend themselves; delete ${path} with its -wal and -shm once nobody needs it.`;

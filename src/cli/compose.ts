@@ -1,4 +1,4 @@
-import type { AgentOptions, OpencodeLink } from "../agent/agent.ts";
+import type { AgentOptions } from "../agent/agent.ts";
 import { Room } from "../agent/room.ts";
 import { embeddedLink, remoteLink, type ServerLink } from "../agent/server-link.ts";
 import { systemClock } from "../model/clock.ts";
@@ -7,20 +7,22 @@ import type { Logger } from "../model/logger.ts";
 import { Ballast } from "../outbox/ballast.ts";
 import { hasTraces, openKeptOutbox } from "../outbox/keeper.ts";
 import type { Outbox } from "../outbox/outbox.ts";
-import { DatabaseSource } from "../source/database.ts";
-import { findOpencodeDatabase } from "../source/discovery.ts";
-import { ServerExtras } from "../source/extras.ts";
 import { FileDoorbell } from "../source/file-doorbell.ts";
-import { serverAddress } from "../source/http.ts";
-import { OpencodeServer } from "../source/server.ts";
+import type { Source } from "../source/source.ts";
 import { createKeysIn, ensureIdentity } from "./identity.ts";
+import { opencodeOf } from "./opencode.ts";
 import { pathsIn } from "./paths.ts";
 import { rulesOf } from "./rules.ts";
 import { ensureServerKey, readServerKey } from "./server-key.ts";
 import { remoteServer, type Settings } from "./settings.ts";
 
-/** An agent's parts, as the settings ask for them. Opens nothing yet. */
-export function agentOptions(settings: Settings, log: Logger): AgentOptions {
+/**
+ * An agent's parts, as the settings ask for them. Opens nothing yet.
+ *
+ * @param endsByItself a command that looks at everything once, instead of an agent that goes on.
+ */
+export function agentOptions(settings: Settings, log: Logger, endsByItself = false): AgentOptions {
+	const opencode = opencodeOf(settings);
 	const paths = pathsIn(settings.dataDir);
 	const ballast = new Ballast(paths.outbox);
 	let wasHere = hasTraces(paths.outbox, paths.identity);
@@ -37,9 +39,9 @@ export function agentOptions(settings: Settings, log: Logger): AgentOptions {
 		},
 		room: (outbox) => roomOf(outbox, settings, log, ballast),
 		createKey: createKeysIn(paths.identity),
-		openSource: (identity) => openSource(settings, identity),
-		opencodeDb: findOpencodeDatabase(process.env, settings.opencodeDb).path,
-		opencode: settings.opencodeUrl === undefined ? undefined : opencodeLink(settings.opencodeUrl),
+		openSource: (identity) => opencode.open({ identity, isThorough: endsByItself }),
+		opencodeDb: opencode.databasePath,
+		opencode: opencode.link,
 		fileDoorbell: new FileDoorbell(paths.doorbell),
 		link: () => openLink(settings, log),
 		mode: settings.share,
@@ -53,9 +55,9 @@ export function agentOptions(settings: Settings, log: Logger): AgentOptions {
 	};
 }
 
-/** OpenCode's database, looked for anew at every call. Throws no_source while there is none. */
-export function openSource(settings: Settings, identity?: string): Promise<DatabaseSource> {
-	return DatabaseSource.open(findOpencodeDatabase(process.env, settings.opencodeDb), { identity });
+/** The way into OpenCode for a command that looks at it once. Throws no_source while there is none. */
+export function openSource(settings: Settings, identity?: string): Promise<Source> {
+	return opencodeOf(settings).open({ identity });
 }
 
 /** The share server that is set, or one of our own on `port`. */
@@ -84,9 +86,4 @@ function prepareIdentity(path: string, log: Logger): void {
 		if (!(error instanceof OutboxError) || !["disk_full", "read_only", "io"].includes(error.code)) throw error;
 		log.warn({ err: error.message, hint: error.hint }, "no new share can be made for now");
 	}
-}
-
-function opencodeLink(url: string): OpencodeLink {
-	const address = serverAddress(url, process.env);
-	return { url: address.url.href, doorbell: new OpencodeServer(address), extras: new ServerExtras(address) };
 }

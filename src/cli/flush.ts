@@ -22,6 +22,8 @@ const flush = defineCommand({
 		...settingsArgs(
 			"data-dir",
 			"opencode-db",
+			"opencode-url",
+			"source",
 			"server",
 			"server-key-file",
 			"share",
@@ -91,7 +93,7 @@ export const command = teach(flush, {
 	exits: {
 		0: "drained: the share server has everything",
 		65: "drained, but dead letters wait for a person (`opencode-outbox dead list`)",
-		66: "there is no OpenCode database here; what was pending has been sent as far as possible",
+		66: "there is no OpenCode here (no database, or its server cannot be reached); what was pending has been sent as far as possible",
 		75: "not drained by the deadline; nothing is lost, run it again",
 		77: "the server refuses the key, or a session is parked (`opencode-outbox status`)",
 	},

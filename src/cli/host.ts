@@ -99,7 +99,7 @@ async function withHeir<T>(settings: Settings, log: Logger, body: (host: Host) =
 
 async function startUnlessOwned(settings: Settings, log: Logger): Promise<Agent | undefined> {
 	try {
-		return await Agent.start({ ...agentOptions(settings, log), hurry: true, keepsRules: true });
+		return await Agent.start({ ...agentOptions(settings, log, true), hurry: true, keepsRules: true });
 	} catch (error) {
 		if (error instanceof OutboxError && error.code === "owned") return undefined;
 		throw error;

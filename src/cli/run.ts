@@ -25,6 +25,7 @@ const run = defineCommand({
 			"data-dir",
 			"opencode-db",
 			"opencode-url",
+			"source",
 			"server",
 			"server-key-file",
 			"share",
@@ -62,7 +63,10 @@ const run = defineCommand({
 			const facts = { pid, data_dir: settings.dataDir, server_url: agent.link.url, opencode_db: options.opencodeDb };
 			process.stdout.write(jsonLine(facts));
 		}
-		log.info({ server: agent.link.url, opencode: options.opencodeDb, share: settings.share }, "the agent runs");
+		log.info(
+			{ server: agent.link.url, opencode: options.opencodeDb ?? settings.opencodeUrl, share: settings.share },
+			"the agent runs",
+		);
 		await aborted(stop.signal);
 		log.info({ within_ms: DRAIN_MS }, "draining; a second signal stops at once");
 		const drained = await agent.drain(AbortSignal.any([now.signal, AbortSignal.timeout(DRAIN_MS)]));
@@ -83,6 +87,10 @@ export const command = teach(run, {
 		{
 			line: "opencode-outbox run --opencode-url http://127.0.0.1:4096",
 			does: "Is woken by a running `opencode serve`, and captures diffs and models too.",
+		},
+		{
+			line: "OPENCODE_SERVER_PASSWORD=… opencode-outbox run --opencode-url http://build-host:4096",
+			does: "Captures from an `opencode serve` on another host, over HTTP alone.",
 		},
 	],
 	exits: {

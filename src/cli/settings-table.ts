@@ -17,6 +17,8 @@ export interface Settings {
 	readonly opencodeDb: string | undefined;
 	/** OpenCode's own server, without a trailing slash. */
 	readonly opencodeUrl: string | undefined;
+	/** Where OpenCode's sessions are read from. */
+	readonly source: "auto" | "database" | "server";
 	/** A share server, without a trailing slash; undefined: the embedded one. */
 	readonly server: string | undefined;
 	/** Absolute. */
@@ -79,6 +81,7 @@ const FIELDS = {
 	"data-dir": "dataDir",
 	"opencode-db": "opencodeDb",
 	"opencode-url": "opencodeUrl",
+	source: "source",
 	server: "server",
 	"server-key-file": "serverKeyFile",
 	share: "share",
@@ -129,7 +132,14 @@ export const SETTINGS: Table = {
 	"opencode-url": {
 		...{ field: "opencodeUrl", hint: "URL", expected: URL_FORM, parse: httpAddress, fallback: none },
 		fallbackText: "none",
-		doc: "OpenCode's own server: wakes the agent sooner, and tells what is in no table (diffs, models).",
+		doc: "OpenCode's own server: wakes the agent sooner, and tells what is in no table (diffs, models). OPENCODE_SERVER_PASSWORD as it has it.",
+	},
+	source: {
+		...{ field: "source", hint: "auto|database|server", expected: "auto, database or server" },
+		parse: (text) => z.enum(["auto", "database", "server"]).safeParse(text),
+		fallback: () => "auto",
+		fallbackText: "auto",
+		doc: "Where sessions are read from. server: from opencode-url alone, without OpenCode's files; auto: so if that is on another host.",
 	},
 	server: {
 		...{ field: "server", hint: "URL", expected: URL_FORM, parse: httpAddress, fallback: none },

@@ -17,7 +17,17 @@ const share = defineCommand({
 			required: true,
 			description: "The session's id, as `opencode session list` shows it.",
 		},
-		...settingsArgs("data-dir", "opencode-db", "server", "server-key-file", "share", "port", "log-level"),
+		...settingsArgs(
+			"data-dir",
+			"opencode-db",
+			"opencode-url",
+			"source",
+			"server",
+			"server-key-file",
+			"share",
+			"port",
+			"log-level",
+		),
 		timeout: {
 			type: "string",
 			valueHint: "DURATION",

@@ -18,10 +18,19 @@ export interface Status {
 		readonly last_error: string | null;
 		/** keep or delete: what becomes of the share of a session that OpenCode deletes. */
 		readonly on_delete: "keep" | "delete" | null;
-		/** Set while capture waits: outbox_full or disk_full for room, any other code for OpenCode's database to be mended. */
+		/**
+		 * Set while capture waits: outbox_full or disk_full for room, denied while OpenCode's server does not let us in, any
+		 * other code for OpenCode's database to be mended.
+		 */
 		readonly capture_paused: string | null;
 	};
-	readonly opencode: { readonly db: string | null; readonly url: string | null; readonly connected: boolean };
+	readonly opencode: {
+		readonly db: string | null;
+		readonly url: string | null;
+		readonly connected: boolean;
+		/** What the sessions are read from; null before an agent has said. */
+		readonly source: "database" | "server" | null;
+	};
 	readonly server: {
 		readonly url: string | null;
 		readonly transport: string | null;
@@ -83,6 +92,7 @@ export function statusOf(
 			db: agent?.opencode_db ?? null,
 			url: agent?.opencode_url ?? null,
 			connected: isItsRow && (agent?.opencode_connected ?? false),
+			source: sourceOf(agent),
 		},
 		server: {
 			url: agent?.server_url ?? null,
@@ -107,6 +117,12 @@ function leftOut(sessions: readonly SessionReport[]): Status["left_out"] {
 		if (state === "excluded" && excluded !== null) counts.set(excluded, (counts.get(excluded) ?? 0) + 1);
 	const rows = [...counts].map(([reason, sessions]) => ({ reason, sessions }));
 	return rows.sort((a, b) => b.sessions - a.sessions || (a.reason < b.reason ? -1 : 1));
+}
+
+/** An agent that reads a database says which one. */
+function sourceOf(agent: Report["agent"]): Status["opencode"]["source"] {
+	if (agent?.opencode_db != null) return "database";
+	return agent?.opencode_url != null ? "server" : null;
 }
 
 function agentState(said: AgentState | undefined, isLocked: boolean): AgentState | "dead" {

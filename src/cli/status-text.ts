@@ -58,13 +58,14 @@ function facts({ agent, server, opencode, outbox }: Status, now: number): [strin
 	const next = server.next_connect_at === null ? "" : `, next attempt ${due(server.next_connect_at, now)}`;
 	const failed = server.state === "unreachable" ? ` after ${count(server.connect_attempts, "attempt")}${next}` : "";
 	const way = server.transport === null ? "" : ` over ${server.transport}`;
-	const doorbell =
-		opencode.url === null ? "" : `, ${opencode.connected ? "connected to" : "not connected to"} ${opencode.url}`;
-	const deletes = agent.on_delete === "delete" ? "; what it deletes is deleted on the server too" : "";
+	const heard =
+		opencode.url === null ? "" : `${opencode.connected ? "connected to" : "not connected to"} ${opencode.url}`;
+	const deletes = agent.on_delete === "delete" ? "what it deletes is deleted on the server too" : "";
+	const places = [opencode.db ?? "", opencode.source === "server" ? `${heard}, its only source` : heard, deletes];
 	return [
 		["Agent", `${who}${problem}`],
 		["Server", server.url === null ? "none yet" : printable(`${server.url}: ${server.state}${way}${failed}`)],
-		["OpenCode", opencode.db === null ? "none yet" : printable(`${opencode.db}${doorbell}${deletes}`)],
+		["OpenCode", opencode.source === null ? "none yet" : printable(places.filter((text) => text !== "").join(", "))],
 		[
 			"Outbox",
 			`${outbox.pending} pending (${outbox.sealed} sealed, ${outbox.in_flight} in flight), ${outbox.dead} dead`,

@@ -13,7 +13,17 @@ const unshare = defineCommand({
 	meta: { name: "unshare", description: "Revoke a session's share and delete it from the server." },
 	args: {
 		session: { type: "positional", required: true, description: "The session's id." },
-		...settingsArgs("data-dir", "opencode-db", "server", "server-key-file", "share", "port", "log-level"),
+		...settingsArgs(
+			"data-dir",
+			"opencode-db",
+			"opencode-url",
+			"source",
+			"server",
+			"server-key-file",
+			"share",
+			"port",
+			"log-level",
+		),
 		timeout: { type: "string", valueHint: "DURATION", default: "30s", description: "How long to wait for the server." },
 		forget: {
 			type: "boolean",

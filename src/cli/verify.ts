@@ -33,7 +33,16 @@ const verify = defineCommand({
 	meta: { name: "verify", description: "Compare shares with OpenCode, entity by entity, and name every difference." },
 	args: {
 		session: { type: "positional", required: false, description: "Session ids; all shared ones unless given." },
-		...settingsArgs("data-dir", "opencode-db", "server", "server-key-file", "port", "log-level"),
+		...settingsArgs(
+			"data-dir",
+			"opencode-db",
+			"opencode-url",
+			"source",
+			"server",
+			"server-key-file",
+			"port",
+			"log-level",
+		),
 		timeout: {
 			type: "string",
 			valueHint: "DURATION",
@@ -79,7 +88,7 @@ export const command = teach(verify, {
 	exits: {
 		0: "no difference",
 		1: "differences, each named",
-		66: "there is no OpenCode database here, or no such session",
+		66: "there is no OpenCode here (no database, or its server cannot be reached), or no such session",
 		69: "the share server cannot be reached",
 	},
 	repeats: true,

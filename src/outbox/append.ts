@@ -25,10 +25,18 @@ export interface Burial {
 	readonly reason: string;
 }
 
+export interface SessionSays {
+	readonly parent_id: string | null;
+	readonly title: string;
+	readonly directory: string;
+	/** When OpenCode last touched it, in epoch ms; undefined leaves what is known. */
+	readonly updated_at?: number;
+}
+
 export interface Capture {
 	readonly session_id: string;
 	/** What the session says of itself; null leaves what is known. */
-	readonly facts: { readonly parent_id: string | null; readonly title: string; readonly directory: string } | null;
+	readonly facts: SessionSays | null;
 	/** The watermark that `items` were read after; null before the first capture. */
 	readonly from: Watermark | null;
 	/** The watermark once `items` are in. */
@@ -51,9 +59,9 @@ export function appendVerb(sqlite: Sqlite) {
 		"SELECT watermark_seq, watermark_event_id, sealed_id FROM session WHERE session_id = ?",
 	);
 	const upsertSession = sqlite.prepare(`
-		INSERT INTO session (session_id, parent_id, title, directory) VALUES (?, ?, ?, ?)
+		INSERT INTO session (session_id, parent_id, title, directory, updated_at) VALUES (?, ?, ?, ?, ?)
 		ON CONFLICT (session_id) DO UPDATE SET parent_id = excluded.parent_id, title = excluded.title,
-			directory = excluded.directory, source_state = 'present', source_note = NULL`);
+			directory = excluded.directory, updated_at = coalesce(excluded.updated_at, updated_at), source_state = 'present', source_note = NULL`);
 	const isCaptured = sqlite.prepare("SELECT 1 FROM entity WHERE session_id = ? AND key = ?");
 	const forgetEntity = sqlite.prepare("DELETE FROM entity WHERE session_id = ? AND key = ?");
 	const moveWatermark = sqlite.prepare(
@@ -66,7 +74,10 @@ export function appendVerb(sqlite: Sqlite) {
 			const { session_id, facts } = capture;
 			const known = row.get(session_id);
 			if (!sameWatermark(known ? watermarkOf(known) : null, capture.from)) return { outcome: "stale" };
-			if (facts) upsertSession.run(session_id, facts.parent_id, facts.title, facts.directory);
+			if (facts) {
+				const { parent_id, title, directory, updated_at = null } = facts;
+				upsertSession.run(session_id, parent_id, title, directory, updated_at);
+			}
 			const session = row.get(session_id);
 			assert(session, `session ${session_id} is known or comes with its facts`);
 			// OpenCode has it again after all: its next session op takes the mark back, on the share too.

@@ -19,6 +19,8 @@ export const session = sqliteTable("session", {
 	parent_id: text(),
 	title: text().notNull().default(""),
 	directory: text().notNull().default(""),
+	/** When OpenCode last touched the session, as it was captured last; null when that is not known. */
+	updated_at: integer(),
 	/**
 	 * What a person asked for: auto (follow the agent's mode), share, unshare (pending), never (unshared). `delete`: nobody
 	 * asked, but OpenCode has deleted the session and its share goes with it (pending); auto again once that is done.

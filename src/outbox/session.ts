@@ -96,9 +96,10 @@ export function sessionVerbs(sqlite: Sqlite) {
 		source_state: SourceState;
 		watermark_seq: number | null;
 		watermark_event_id: string | null;
+		updated_at: number | null;
 		empty: number;
 	}>(`
-		SELECT session_id, source_state, watermark_seq, watermark_event_id,
+		SELECT session_id, source_state, watermark_seq, watermark_event_id, updated_at,
 			NOT EXISTS (SELECT 1 FROM entity WHERE entity.session_id = session.session_id)
 				AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.session_id = session.session_id) AS empty
 		FROM session WHERE NOT (${IS_MARK})`);
@@ -155,7 +156,8 @@ export function sessionVerbs(sqlite: Sqlite) {
 				captured.all().map((row) => {
 					const { session_id, source_state } = row;
 					const gone = { deleted: source_state === "deleted", vanished: source_state === "vanished" };
-					return [session_id, { watermark: watermarkOf(row), empty: row.empty !== 0, ...gone }];
+					const updated_at = row.updated_at ?? undefined;
+					return [session_id, { watermark: watermarkOf(row), empty: row.empty !== 0, updated_at, ...gone }];
 				}),
 			),
 		wanted: () => new Map(wanted.all().map((row) => [row.session_id, row.wanted])),

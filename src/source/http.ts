@@ -1,4 +1,4 @@
-import { OutboxError } from "../model/errors.ts";
+import { messageOf, OutboxError } from "../model/errors.ts";
 
 /** Where an OpenCode server is, and how it knows us. The secret lives in `headers` alone, never in `url`. */
 export interface ServerAddress {
@@ -35,29 +35,92 @@ export function endpoint(address: ServerAddress, path: string, query: Readonly<R
 	return url;
 }
 
+/** OpenCode answered, but not with success. */
+export class RefusedRequest extends Error {
+	readonly status: number;
+	constructor(status: number, url: URL) {
+		super(`OpenCode answered ${status} to GET ${url.pathname}`);
+		this.status = status;
+	}
+}
+
+/** OpenCode's answer is larger than what is read; the rest of it was given up. */
+export class TooLargeAnswer extends Error {
+	readonly bytesMax: number;
+	constructor(bytesMax: number, url: URL) {
+		super(`OpenCode's answer to GET ${url.pathname} is above ${bytesMax} bytes`);
+		this.bytesMax = bytesMax;
+	}
+}
+
 /**
- * GETs JSON.
+ * What a person does about a server that does not let us in. The password is read from the environment at the start, so
+ * it takes a restart.
+ */
+export const PASSWORD_HINT =
+	"Set OPENCODE_SERVER_PASSWORD (and OPENCODE_SERVER_USERNAME, unless it is opencode) to what `opencode serve` was started with, and start opencode-outbox again.";
+
+/** True for the answers of a server that wants other credentials. */
+export function isDenial(status: number): boolean {
+	return status === 401 || status === 403;
+}
+
+/** What a failed `fetch` says, with its cause: the message alone is "fetch failed". */
+export function problemOf(error: unknown): string {
+	const cause = error instanceof Error && error.cause instanceof Error ? `: ${error.cause.message}` : "";
+	return `${messageOf(error)}${cause}`;
+}
+
+/** An answer as it begins; its body is the caller's to read or to cancel. */
+export interface Answer {
+	readonly headers: Headers;
+	readonly body: ReadableStream<Uint8Array>;
+}
+
+/**
+ * GETs and gives the answer as it begins.
+ *
+ * @throws RefusedRequest, what `fetch` throws; whatever the deadline in `signal` aborts with.
+ */
+export async function get(
+	url: URL,
+	address: ServerAddress,
+	signal: AbortSignal,
+	headers: Readonly<Record<string, string>> = {},
+): Promise<Answer> {
+	const response = await fetch(url, {
+		headers: { ...address.headers, accept: "application/json", ...headers },
+		signal,
+	});
+	const { body } = response;
+	if (response.ok && body !== null) return { body, headers: response.headers };
+	await body?.cancel();
+	throw new RefusedRequest(response.status, url);
+}
+
+/**
+ * Reads an answer's JSON.
  *
  * @param bytesMax an answer above this is given up before it is read to its end.
- * @throws Error naming the path and what was wrong; whatever the deadline in `signal` aborts with.
+ * @throws TooLargeAnswer, SyntaxError; whatever ends the body.
  */
+export async function jsonOf(response: Answer, url: URL, bytesMax: number): Promise<unknown> {
+	const chunks: Uint8Array[] = [];
+	let bytes = 0;
+	for await (const chunk of response.body) {
+		bytes += chunk.byteLength;
+		if (bytes > bytesMax) throw new TooLargeAnswer(bytesMax, url);
+		chunks.push(chunk);
+	}
+	return JSON.parse(Buffer.concat(chunks).toString("utf8"));
+}
+
+/** Both in one: GETs JSON. */
 export async function getJson(
 	url: URL,
 	address: ServerAddress,
 	bytesMax: number,
 	signal: AbortSignal,
 ): Promise<unknown> {
-	const response = await fetch(url, { headers: { ...address.headers, accept: "application/json" }, signal });
-	if (!response.ok || response.body === null) {
-		await response.body?.cancel();
-		throw new Error(`OpenCode answered ${response.status} to GET ${url.pathname}`);
-	}
-	const chunks: Uint8Array[] = [];
-	let bytes = 0;
-	for await (const chunk of response.body) {
-		bytes += chunk.byteLength;
-		if (bytes > bytesMax) throw new Error(`OpenCode's answer to GET ${url.pathname} is above ${bytesMax} bytes`);
-		chunks.push(chunk);
-	}
-	return JSON.parse(Buffer.concat(chunks).toString("utf8"));
+	return jsonOf(await get(url, address, signal), url, bytesMax);
 }

@@ -48,7 +48,8 @@ export type SessionRead =
 			readonly kind: "log";
 			readonly session: SessionFacts;
 			readonly from: Watermark | null;
-			readonly to: Watermark;
+			/** Null only where `from` is and nothing but `state` is told: of a session without numbered events. */
+			readonly to: Watermark | null;
 			readonly changes: readonly (Change | Poison)[];
 			readonly state: readonly Change[];
 	  }
@@ -87,6 +88,8 @@ export interface Captured {
 	readonly empty?: boolean;
 	/** True when nobody wants it now: what has become of it is not told. */
 	readonly unwanted?: boolean;
+	/** What its facts said when it was captured last; undefined when that is not known. */
+	readonly updated_at?: number | undefined;
 }
 
 /**

@@ -16,6 +16,7 @@ const COMMANDS = {
 		"--data-dir",
 		"--opencode-db",
 		"--opencode-url",
+		"--source",
 		"--server",
 		"--server-key-file",
 		"--share",

@@ -37,7 +37,12 @@ function failure(body: () => unknown): OutboxError {
 describe("a setting", () => {
 	test("has its default when nothing sets it", () => {
 		expect(resolve({}).settings()).toEqual({
-			...{ dataDir: `${HOME}/.local/share/opencode-outbox`, opencodeDb: undefined, opencodeUrl: undefined },
+			...{
+				dataDir: `${HOME}/.local/share/opencode-outbox`,
+				opencodeDb: undefined,
+				opencodeUrl: undefined,
+				source: "auto",
+			},
 			...{ server: undefined, serverKeyFile: undefined, share: "auto", port: 4590, pollMs: 500, logLevel: "info" },
 			...{ onDelete: "keep", outboxMaxBytes: 2 * 1024 ** 3, checkpointMs: 2000 },
 			outboxMaxBytes: 2 * 1024 ** 3,

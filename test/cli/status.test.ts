@@ -57,7 +57,7 @@ test("its JSON has the promised shape", async () => {
 	expect(status).toMatchObject({
 		version: "0.1.0",
 		agent: { pid: process.pid, state: "running", since: expect.any(Number) },
-		opencode: { db: "/o/opencode.db", url: null, connected: false },
+		opencode: { db: "/o/opencode.db", url: null, connected: false, source: "database" },
 		server: { url: "http://127.0.0.1:4590", transport: "websocket", state: "connected" },
 		outbox: { pending: 2, sealed: 1, in_flight: 1, dead: 0, bytes: expect.any(Number) },
 		attention: [],

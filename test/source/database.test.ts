@@ -26,7 +26,7 @@ describe("a session with a complete log", () => {
 	it("is read from its log, in order, with the state at its head", async () => {
 		const read = only(await reader.read(), "log");
 		expect(read.from).toBeNull();
-		expect(read.to.seq).toBe(1);
+		expect(read.to?.seq).toBe(1);
 		expect(keysOf(read.changes)).toEqual(["session", "message/msg_1"]);
 		expect(keysOf(read.state)).toEqual(["session", "todo"]);
 		expect(read.session).toEqual({
@@ -114,7 +114,7 @@ describe("a long log", () => {
 		});
 		const reads = (await reader.read()) as Extract<SessionRead, { kind: "log" }>[];
 		expect(reads.map((read) => read.changes.length)).toEqual([1000, 1000, 101]);
-		expect(reads.map((read) => read.to.seq)).toEqual([999, 1999, 2100]);
+		expect(reads.map((read) => read.to?.seq)).toEqual([999, 1999, 2100]);
 		expect(reads.map((read) => read.state.length)).toEqual([0, 0, 2]);
 		expect(reads[1]?.from).toEqual(reads[0]?.to);
 	});
@@ -147,7 +147,7 @@ describe("what no op can carry", () => {
 		]);
 		expect(read.changes[1]).toMatchObject({ event_id: broken, seq: 1, type: "message" });
 		expect(read.changes[2]).toMatchObject({ reason: expect.stringContaining("it has no message id") });
-		expect(read.to.seq).toBe(5);
+		expect(read.to?.seq).toBe(5);
 	});
 
 	it("is not loaded when it is too large", async () => {

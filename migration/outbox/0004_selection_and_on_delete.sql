@@ -1,2 +1,0 @@
-ALTER TABLE `agent` ADD `on_delete` text;--> statement-breakpoint
-ALTER TABLE `agent` ADD `selection` text;
