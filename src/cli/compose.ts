@@ -7,12 +7,13 @@ import type { Logger } from "../model/logger.ts";
 import { Ballast } from "../outbox/ballast.ts";
 import { hasTraces, openKeptOutbox } from "../outbox/keeper.ts";
 import type { Outbox } from "../outbox/outbox.ts";
-import { DatabaseSource } from "../source/database.ts";
 import { findOpencodeDatabase } from "../source/discovery.ts";
 import { ServerExtras } from "../source/extras.ts";
 import { FileDoorbell } from "../source/file-doorbell.ts";
 import { serverAddress } from "../source/http.ts";
+import { openLocalSource } from "../source/open.ts";
 import { OpencodeServer } from "../source/server.ts";
+import type { Source } from "../source/source.ts";
 import { createKeysIn, ensureIdentity } from "./identity.ts";
 import { pathsIn } from "./paths.ts";
 import { ensureServerKey, readServerKey } from "./server-key.ts";
@@ -49,9 +50,9 @@ export function agentOptions(settings: Settings, log: Logger): AgentOptions {
 	};
 }
 
-/** OpenCode's database, looked for anew at every call. Throws no_source while there is none. */
-export function openSource(settings: Settings, identity?: string): Promise<DatabaseSource> {
-	return DatabaseSource.open(findOpencodeDatabase(process.env, settings.opencodeDb), { identity });
+/** What OpenCode keeps its sessions in, looked for anew at every call. Throws no_source while there is nothing. */
+export function openSource(settings: Settings, identity?: string): Promise<Source> {
+	return openLocalSource(process.env, settings.opencodeDb, { identity });
 }
 
 /** The share server that is set, or one of our own on `port`. */

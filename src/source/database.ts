@@ -1,11 +1,10 @@
-import { existsSync } from "node:fs";
 import { OutboxError } from "../model/errors.ts";
 import { sameWatermark, type Watermark } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { isBusy } from "../sqlite/errors.ts";
-import { type FoundDatabase, noSource } from "./discovery.ts";
+import type { FoundDatabase } from "./discovery.ts";
 import type { ModelRef } from "./extras.ts";
-import { fileIdentity, openForTailing, sourceError } from "./file.ts";
+import { fileIdentity, type OpenedFile, openFile, sourceError } from "./file.ts";
 import { changeOf } from "./intents.ts";
 import { doubtOfDeletion } from "./lineage.ts";
 import { readLog, readSnapshot, readState } from "./session.ts";
@@ -18,7 +17,7 @@ import {
 	type Snapshot,
 	type Source,
 } from "./source.ts";
-import { isCoveredBy, openTables, type SweptSession, type Tables } from "./tables.ts";
+import { isCoveredBy, type SweptSession, type Tables } from "./tables.ts";
 
 export interface DatabaseSourceOptions {
 	/**
@@ -81,7 +80,19 @@ export class DatabaseSource implements Source {
 
 	/** Names this database among others: its file, and when OpenCode made it. To be kept, and passed as an option. */
 	get identity(): string {
-		return `${this.#file}:${this.#tables.createdAt()}`;
+		return `${this.#file}:${this.#tables.createdAt()}${this.#tables.isV2 ? ":2" : ""}`;
+	}
+
+	get notice(): string | undefined {
+		if (this.#tables.isV2) return `${this.path} is OpenCode 2's: it is read, but was never tried with OpenCode 2`;
+		const left = this.#attempt((tables) => tables.leftOut()) ?? 0;
+		if (left === 0) return undefined;
+		return `OpenCode 2 has ${left} sessions in ${this.path} that are newer there or only there; they are not read`;
+	}
+
+	/** @throws OutboxError busy, corrupt, io. */
+	hasSessions(): boolean {
+		return this.#now((tables) => tables.hasSessions());
 	}
 
 	async *read(
@@ -280,23 +291,5 @@ export class DatabaseSource implements Source {
 		this.#seen.clear();
 		this.#vanished.clear();
 		this.#orphans.clear();
-	}
-}
-
-interface OpenedFile {
-	readonly file: string | undefined;
-	readonly sqlite: Sqlite;
-	readonly tables: Tables;
-}
-
-async function openFile(database: FoundDatabase): Promise<OpenedFile> {
-	if (!existsSync(database.path)) throw noSource(database);
-	const file = fileIdentity(database.path);
-	const sqlite = await openForTailing(database.path);
-	try {
-		return { file, sqlite, tables: openTables(sqlite) };
-	} catch (error) {
-		sqlite.close();
-		throw sourceError(error, database.path);
 	}
 }

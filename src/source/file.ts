@@ -1,10 +1,31 @@
-import { statSync } from "node:fs";
+import { existsSync, statSync } from "node:fs";
 import { messageOf, OutboxError } from "../model/errors.ts";
 import { openSqlite, type Sqlite } from "../sqlite/driver.ts";
 import { asStorageError, isBusy } from "../sqlite/errors.ts";
+import { type FoundDatabase, noSource } from "./discovery.ts";
+import { openTables, type Tables } from "./tables.ts";
 
 /** How long a read waits for OpenCode's lock, in ms. Readers wait only while a WAL is recovered; the poll comes again. */
 const BUSY_MS = 200;
+
+export interface OpenedFile {
+	readonly file: string | undefined;
+	readonly sqlite: Sqlite;
+	readonly tables: Tables;
+}
+
+/** @throws OutboxError no_source (with where it looked), unknown_schema, corrupt, busy, io. */
+export async function openFile(database: FoundDatabase): Promise<OpenedFile> {
+	if (!existsSync(database.path)) throw noSource(database);
+	const file = fileIdentity(database.path);
+	const sqlite = await openForTailing(database.path);
+	try {
+		return { file, sqlite, tables: openTables(sqlite) };
+	} catch (error) {
+		sqlite.close();
+		throw sourceError(error, database.path);
+	}
+}
 
 /** Opens OpenCode's database for reading. Throws what `sourceError` makes of it. */
 export async function openForTailing(path: string): Promise<Sqlite> {

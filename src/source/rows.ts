@@ -11,6 +11,8 @@ export interface DataRow {
 	readonly session_id: string;
 	readonly bytes: number;
 	readonly data: string | null;
+	/** What kind of message it is, where the row says so beside the data: in OpenCode 2. */
+	readonly type?: string | null;
 }
 export interface PartRow extends DataRow {
 	readonly message_id: string;
@@ -83,6 +85,7 @@ export function messageEntity(row: DataRow): Change | Poison {
 		name,
 		() => ({
 			...json(row.data),
+			...(row.type == null ? {} : { type: row.type }),
 			id: row.id,
 			sessionID: row.session_id,
 		}),
