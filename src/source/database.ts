@@ -4,7 +4,7 @@ import type { Sqlite } from "../sqlite/driver.ts";
 import { isBusy } from "../sqlite/errors.ts";
 import type { FoundDatabase } from "./discovery.ts";
 import type { ModelRef } from "./extras.ts";
-import { fileIdentity, type OpenedFile, openFile, sourceError } from "./file.ts";
+import { fileIdentity, type OpenedFile, openFile, sourceError, tablesOf } from "./file.ts";
 import { changeOf } from "./intents.ts";
 import { doubtOfDeletion } from "./lineage.ts";
 import { readLog, readSnapshot, readState } from "./session.ts";
@@ -102,6 +102,8 @@ export class DatabaseSource implements Source {
 	): AsyncGenerator<SessionRead, void, void> {
 		await this.#reopenWhenReplaced();
 		this.#dataVersion = undefined;
+		// What was told keeps its place: a fingerprint over other columns differs, and is told anew.
+		if (this.#attempt((tables) => tables.isOutdated())) this.#tables = tablesOf(this.#sqlite);
 		const version = this.#attempt((tables) => tables.dataVersion());
 		const swept = this.#attempt((tables) => this.#sweep(tables, captured, choose));
 		// Locked: nothing new this time, and `changed` stays true.

@@ -20,10 +20,19 @@ export async function openFile(database: FoundDatabase): Promise<OpenedFile> {
 	const file = fileIdentity(database.path);
 	const sqlite = await openForTailing(database.path);
 	try {
-		return { file, sqlite, tables: openTables(sqlite) };
+		return { file, sqlite, tables: tablesOf(sqlite) };
 	} catch (error) {
 		sqlite.close();
-		throw sourceError(error, database.path);
+		throw error;
+	}
+}
+
+/** @throws OutboxError no_source, unknown_schema, corrupt, busy, io. */
+export function tablesOf(sqlite: Sqlite): Tables {
+	try {
+		return openTables(sqlite);
+	} catch (error) {
+		throw sourceError(error, sqlite.path);
 	}
 }
 

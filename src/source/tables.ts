@@ -123,6 +123,8 @@ export function openTables(sqlite: Sqlite) {
 		LEFT JOIN ${event} e ON e.aggregate_id = q.aggregate_id AND e.seq = q.seq WHERE q.aggregate_id = ?`);
 	const limit = `octet_length(data) AS bytes, CASE WHEN octet_length(data) <= ${ROW_BYTES_MAX} THEN data END AS data`;
 	const version = sqlite.prepare<{ data_version: number }>("PRAGMA data_version");
+	const layout = sqlite.prepare<{ schema_version: number }>("PRAGMA schema_version");
+	const layoutAtOpening = layout.get()?.schema_version;
 
 	// CASE, because a WHERE may be judged in any order and json_extract stops at what is no JSON.
 	const inData = (path: string) => `CASE WHEN json_valid(data) THEN json_extract(data, '${path}') END`;
@@ -136,6 +138,8 @@ export function openTables(sqlite: Sqlite) {
 	return {
 		/** Moves whenever another connection has committed. */
 		dataVersion: (): number => version.get()?.data_version ?? 0,
+		/** True when an upgrade of OpenCode has changed its tables since: then these are to be made anew. */
+		isOutdated: (): boolean => layout.get()?.schema_version !== layoutAtOpening,
 		/** Every session, the most recently updated first. */
 		sweep(): SweptSession[] {
 			const logged = anyEvent.get() !== undefined;

@@ -183,6 +183,18 @@ describe("a log that OpenCode 1.15 writes only behind a flag", () => {
 		await reader.read();
 		opencode.sql.exec(`UPDATE part SET data = '{"type":"text","text":"rewritten"}', time_updated = 5`);
 		expect(JSON.stringify(only(await reader.read(), "snapshot").entities)).toContain("rewritten");
+
+		// The upgrade, with the agent running: the log is wiped, and believed from then on.
+		opencode.wipeLog();
+		opencode.sql.exec("CREATE UNIQUE INDEX event_aggregate_seq_idx ON event (aggregate_id, seq)");
+		opencode.session("ses_b");
+		const reads = await reader.read();
+		expect(reads.find(({ kind }) => kind === "log")).toMatchObject({
+			session: { session_id: "ses_b" },
+			to: { seq: 0 },
+		});
+		opencode.message("ses_b", "msg_b");
+		expect(keysOf(only(await reader.read(), "log").changes)).toEqual(["message/msg_b"]);
 		reader.source.close();
 		opencode.sql.close();
 		folder.remove();
