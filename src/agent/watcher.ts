@@ -45,6 +45,7 @@ export class Watcher {
 	#due = true;
 	#rung = false;
 	#trouble = "";
+	#notice: string | undefined;
 	#seenVersion = -1;
 	#retainedAt = 0;
 
@@ -131,15 +132,28 @@ export class Watcher {
 			await capture.pass(this.#source, signal).finally(onNews);
 			// Only now: a database that replaced another must not be believed about what it lacks before it was read whole.
 			if (!signal.aborted) outbox.say({ opencode_identity: this.#source.identity }, clock.now());
+			this.#tellNotice(this.#source.notice);
 		}
 		if (this.#trouble !== "") {
 			this.#options.log.info({}, "capture goes on");
 			outbox.say({ last_error: null }, clock.now());
 		}
 		this.#trouble = "";
+		// Below whatever else is the matter.
+		if (this.#notice !== undefined && outbox.agent()?.last_error == null)
+			outbox.say({ last_error: this.#notice }, clock.now());
 		outbox.say({ capture_paused: null }, clock.now());
 		outbox.say({ opencode_connected: this.#options.isConnected() }, clock.now());
 		if (outbox.agent()?.state !== "draining") outbox.say({ state: "running" }, clock.now());
+	}
+
+	/** Says once what the source leaves out. */
+	#tellNotice(notice: string | undefined): void {
+		const { outbox, log, clock } = this.#options;
+		if (notice === this.#notice) return;
+		if (outbox.agent()?.last_error === this.#notice) outbox.say({ last_error: null }, clock.now());
+		this.#notice = notice;
+		if (notice !== undefined) log.warn({}, notice);
 	}
 
 	/** Lets go of what is not needed any more, a step at a time; most of all while capture waits for the room. */

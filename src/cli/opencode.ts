@@ -1,11 +1,11 @@
 import type { OpencodeLink } from "../agent/agent.ts";
 import { OutboxError } from "../model/errors.ts";
 import { OpencodeApi } from "../source/api.ts";
-import { DatabaseSource } from "../source/database.ts";
 import { findOpencodeDatabase } from "../source/discovery.ts";
 import { ServerExtras } from "../source/extras.ts";
 import { Heard } from "../source/heard.ts";
 import { type ServerAddress, serverAddress } from "../source/http.ts";
+import { openLocalSource } from "../source/open.ts";
 import { ServerSource, type ServerSourceOptions } from "../source/remote.ts";
 import { OpencodeServer } from "../source/server.ts";
 import type { Source } from "../source/source.ts";
@@ -28,7 +28,7 @@ export function opencodeOf(settings: Settings): Opencode {
 	return {
 		databasePath: database.path,
 		link: address && linkTo(address, new OpencodeServer(address)),
-		open: ({ identity }) => DatabaseSource.open(findOpencodeDatabase(process.env, settings.opencodeDb), { identity }),
+		open: ({ identity }) => openLocalSource(process.env, settings.opencodeDb, { identity }),
 	};
 }
 

@@ -76,6 +76,18 @@ export class DatabaseSource implements Source {
 		return this.#database.identity;
 	}
 
+	get notice(): string | undefined {
+		if (this.#database.isV2) return `${this.path} is OpenCode 2's: it is read, but was never tried with OpenCode 2`;
+		const left = this.#database.attempt((tables) => tables.leftOut()) ?? 0;
+		if (left === 0) return undefined;
+		return `OpenCode 2 has ${left} sessions in ${this.path} that are newer there or only there; they are not read`;
+	}
+
+	/** @throws OutboxError busy, corrupt, io. */
+	hasSessions(): boolean {
+		return this.#database.now((tables) => tables.hasSessions());
+	}
+
 	async *read(
 		captured: ReadonlyMap<string, Captured>,
 		choose: Choose,
@@ -83,6 +95,8 @@ export class DatabaseSource implements Source {
 	): AsyncGenerator<SessionRead, void, void> {
 		await this.#reopenWhenReplaced();
 		this.#dataVersion = undefined;
+		// What was told keeps its place: a fingerprint over other columns differs, and is told anew.
+		this.#database.followLayout();
 		const version = this.#database.attempt((tables) => tables.dataVersion());
 		// Locked: nothing new this time, and `changed` stays true.
 		if (version === undefined) return;

@@ -30,7 +30,7 @@ export function findOpencodeDatabase(
 	explicitPath?: string,
 ): FoundDatabase {
 	if (explicitPath !== undefined) return found([resolve(explicitPath)]);
-	const directory = join(env.XDG_DATA_HOME || join(env.HOME || homedir(), ".local", "share"), "opencode");
+	const directory = dataDirectory(env);
 	if (env.OPENCODE_DB === ":memory:")
 		throw new OutboxError("no_source", "OpenCode keeps its database in memory (OPENCODE_DB=:memory:).", {
 			hint: "Unset OPENCODE_DB, or name a file in it.",
@@ -39,6 +39,11 @@ export function findOpencodeDatabase(
 	const channels = /^(1|true)$/.test(env.OPENCODE_DISABLE_CHANNEL_DB ?? "") ? [] : channelDatabases(directory);
 	const own = join(directory, DATABASE_NAME);
 	return found(channels.length === 1 ? [own, ...channels] : [own]);
+}
+
+/** The folder that OpenCode up to 1.1 keeps its JSON files in, whether it exists or not. */
+export function opencodeStorage(env: Readonly<Record<string, string | undefined>>): string {
+	return join(dataDirectory(env), "storage");
 }
 
 /** What to tell a person when there is no database yet. */
@@ -50,6 +55,10 @@ export function noSource(database: FoundDatabase): OutboxError {
 			others.length === 0 ? "" : ` Not guessed between ${others.join(" and ")}.`
 		}`,
 	);
+}
+
+function dataDirectory(env: Readonly<Record<string, string | undefined>>): string {
+	return join(env.XDG_DATA_HOME || join(env.HOME || homedir(), ".local", "share"), "opencode");
 }
 
 function found(looked: readonly [string, ...string[]]): FoundDatabase {

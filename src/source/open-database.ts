@@ -41,7 +41,13 @@ export class OpenDatabase {
 
 	/** Names this database among others: its file, and when OpenCode made it. */
 	get identity(): string {
-		return `${this.#opened.file}:${this.#opened.tables.createdAt()}`;
+		const { file, tables } = this.#opened;
+		return `${file}:${tables.createdAt()}${tables.isV2 ? ":2" : ""}`;
+	}
+
+	/** True when it is laid out as OpenCode 2's. */
+	get isV2(): boolean {
+		return this.#opened.tables.isV2;
 	}
 
 	/** True when other files lie under its name by now. */
@@ -56,6 +62,12 @@ export class OpenDatabase {
 		this.close();
 		this.#opened = opened;
 		this.#sides = undefined;
+	}
+
+	/** Prepares the reads anew when OpenCode has changed its tables. Throws as `open` does. */
+	followLayout(): void {
+		const { file, sqlite } = this.#opened;
+		if (this.attempt((tables) => tables.isOutdated())) this.#opened = { file, sqlite, tables: tablesOf(sqlite) };
 	}
 
 	/**
@@ -95,9 +107,17 @@ async function openFiles(database: FoundDatabase): Promise<Opened> {
 	const file = fileIdentity(database.path);
 	const sqlite = await openForTailing(database.path);
 	try {
-		return { file, sqlite, tables: openTables(sqlite) };
+		return { file, sqlite, tables: tablesOf(sqlite) };
 	} catch (error) {
 		sqlite.close();
-		throw sourceError(error, database.path);
+		throw error;
+	}
+}
+
+function tablesOf(sqlite: Sqlite): Tables {
+	try {
+		return openTables(sqlite);
+	} catch (error) {
+		throw sourceError(error, sqlite.path);
 	}
 }

@@ -10,9 +10,12 @@ export interface DataRow {
 	readonly session_id: string;
 	readonly bytes: number;
 	readonly data: string | null;
+	/** What kind of message it is, where the row says so beside the data: in OpenCode 2. */
+	readonly type?: string | null;
 }
 export interface MessageRow extends DataRow {
-	readonly time_created: number;
+	/** What orders it in its session, before its id. */
+	readonly place: number;
 }
 export interface PartRow extends DataRow {
 	readonly message_id: string;
@@ -85,6 +88,7 @@ export function messageEntity(row: DataRow): Change | Poison {
 		name,
 		() => ({
 			...json(row.data),
+			...(row.type == null ? {} : { type: row.type }),
 			id: row.id,
 			sessionID: row.session_id,
 		}),

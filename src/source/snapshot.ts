@@ -14,7 +14,8 @@ const WHOLE: Measure = { bytes: Number.POSITIVE_INFINITY, rows: Number.POSITIVE_
 
 /** What was read last: this message, and of its parts those up to `part`. */
 interface Place {
-	readonly time: number;
+	/** MessageRow.place. */
+	readonly at: number;
 	readonly message: string;
 	readonly part: string;
 }
@@ -69,18 +70,18 @@ export class SnapshotParts {
 		};
 		for (;;) {
 			if (this.#place) {
-				const { time, message } = this.#place;
+				const { at, message } = this.#place;
 				for (const part of tables.parts.iterate(message, this.#place.part)) {
 					if (!hasRoom()) return false;
 					add(partEntity(part), part.bytes);
-					this.#place = { time, message, part: part.id };
+					this.#place = { at, message, part: part.id };
 				}
 			}
 			if (!hasRoom()) return false;
-			const next = tables.messageAfter(this.#sessionId, this.#place?.time ?? null, this.#place?.message ?? "");
+			const next = tables.messageAfter(this.#sessionId, this.#place?.at ?? null, this.#place?.message ?? "");
 			if (next === undefined) return true;
 			add(messageEntity(next), next.bytes);
-			this.#place = { time: next.time_created, message: next.id, part: "" };
+			this.#place = { at: next.place, message: next.id, part: "" };
 		}
 	}
 }

@@ -123,6 +123,8 @@ export interface Source {
 	models(sessionId: string): Promise<{ providerID: string; modelID: string }[]>;
 	/** Names this database among others; told back to a later source, it makes deletions certain that nobody saw. */
 	readonly identity: string;
+	/** For a person: what this source leaves out or was never tried with; undefined when there is nothing to say. */
+	readonly notice?: string | undefined;
 	close(): void;
 }
 
