@@ -51,7 +51,7 @@ export class Works {
 			if (trouble === "damaged") onDamage(error);
 		});
 		this.#loops.push(this.watcher.run(this.#capturing.signal), this.#flush());
-		this.#loops.push(this.#hear(options.fileDoorbell, undefined));
+		this.#loops.push(this.#hear(options.lane, undefined));
 		if (opencode) this.#loops.push(this.#hear(opencode.doorbell, opencode.extras));
 	}
 

@@ -4,14 +4,15 @@ import { embeddedLink, remoteLink, type ServerLink } from "../agent/server-link.
 import { systemClock } from "../model/clock.ts";
 import { OutboxError } from "../model/errors.ts";
 import type { Logger } from "../model/logger.ts";
+import { version } from "../model/version.ts";
 import { Ballast } from "../outbox/ballast.ts";
 import { hasTraces, openKeptOutbox } from "../outbox/keeper.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import { DatabaseSource } from "../source/database.ts";
 import { findOpencodeDatabase } from "../source/discovery.ts";
 import { ServerExtras } from "../source/extras.ts";
-import { FileDoorbell } from "../source/file-doorbell.ts";
 import { serverAddress } from "../source/http.ts";
+import { Lane } from "../source/lane.ts";
 import { OpencodeServer } from "../source/server.ts";
 import { createKeysIn, ensureIdentity } from "./identity.ts";
 import { pathsIn } from "./paths.ts";
@@ -19,7 +20,7 @@ import { ensureServerKey, readServerKey } from "./server-key.ts";
 import { remoteServer, type Settings } from "./settings.ts";
 
 /** An agent's parts, as the settings ask for them. Opens nothing yet. */
-export function agentOptions(settings: Settings, log: Logger): AgentOptions {
+export function agentOptions(settings: Settings, log: Logger): AgentOptions & { readonly lane: Lane } {
 	const paths = pathsIn(settings.dataDir);
 	const ballast = new Ballast(paths.outbox);
 	let wasHere = hasTraces(paths.outbox, paths.identity);
@@ -39,7 +40,11 @@ export function agentOptions(settings: Settings, log: Logger): AgentOptions {
 		openSource: (identity) => openSource(settings, identity),
 		opencodeDb: findOpencodeDatabase(process.env, settings.opencodeDb).path,
 		opencode: settings.opencodeUrl === undefined ? undefined : opencodeLink(settings.opencodeUrl),
-		fileDoorbell: new FileDoorbell(paths.doorbell),
+		lane: new Lane({
+			dataDir: settings.dataDir,
+			hello: { pid: process.pid, version: version() },
+			clock: systemClock,
+		}),
 		link: () => openLink(settings, log),
 		mode: settings.share,
 		pollMs: settings.pollMs,

@@ -36,6 +36,9 @@ export interface Doorbell {
 	rings(signal: AbortSignal, onLive?: (live: LiveText) => void): AsyncIterable<Ring>;
 }
 
+/** Sessions of which rings wait, at most: beyond, they are merged into one that names none. */
+const WAITING_MAX = 1000;
+
 /** Rings that wait to be heard, merged by session. */
 export class RingBox {
 	readonly #waiting = new Map<string, Ring>();
@@ -45,7 +48,8 @@ export class RingBox {
 	add(ring: Ring): void {
 		const id = ring.session_id ?? "";
 		const settled = ring.settled || this.#waiting.get(id)?.settled === true;
-		this.#waiting.set(id, { ...ring, settled });
+		if (this.#waiting.size < WAITING_MAX || this.#waiting.has(id)) this.#waiting.set(id, { ...ring, settled });
+		else this.#waiting.set("", { settled: false });
 		this.#wake();
 	}
 
