@@ -44,6 +44,8 @@ export function agentOptions(settings: Settings, log: Logger): AgentOptions & { 
 			dataDir: settings.dataDir,
 			hello: { pid: process.pid, version: version() },
 			clock: systemClock,
+			onProblem: (problem) =>
+				log.warn({ err: problem }, "OpenCode's plugin is not heard; OpenCode's database is polled"),
 		}),
 		link: () => openLink(settings, log),
 		mode: settings.share,

@@ -75,6 +75,7 @@ export class Companion {
 			const who = await this.#end.connect(lost.resolve);
 			if (who === "agent") {
 				const since = Date.now();
+				this.#starter.answered();
 				if (this.#left) this.#end.close();
 				await lost.promise;
 				if (Date.now() - since >= PROVEN_MS) this.#starter.succeeded();

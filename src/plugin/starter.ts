@@ -29,12 +29,19 @@ export class Starter {
 	readonly #settings: PluginSettings;
 	#failures = 0;
 	#nextAt = 0;
+	/** The last one that was started has not ended. */
+	#runs = false;
 
 	constructor(settings: PluginSettings) {
 		this.#settings = settings;
 	}
 
-	/** The agent that was started has proved itself. */
+	/** An agent answers: whatever kept another start back is over, but for what makes starts fail. */
+	answered(): void {
+		this.#nextAt = Math.min(this.#nextAt, Date.now() + BACKOFF_MS * 2 ** this.#failures);
+	}
+
+	/** The agent that answered has proved itself. */
 	succeeded(): void {
 		this.#failures = 0;
 		this.#nextAt = 0;
@@ -42,8 +49,9 @@ export class Starter {
 
 	/** Starts one, unless it is too early for that. True when a process was started. */
 	async start(): Promise<boolean> {
-		if (Date.now() < this.#nextAt) return false;
-		this.#failed();
+		if (this.#runs || Date.now() < this.#nextAt) return false;
+		this.#failures++;
+		this.#waitLonger();
 		try {
 			await mkdir(this.#settings.dataDir, { recursive: true, mode: 0o700 });
 			if (!(await claim(join(this.#settings.dataDir, "agent.starting")))) {
@@ -80,22 +88,24 @@ export class Starter {
 				windowsHide: true,
 			});
 			child.unref();
+			this.#runs = child.pid !== undefined;
 			child.once("error", (error) => void this.#note(`no agent could be started: ${error.message}`));
 			child.once("exit", (code, signal) => {
+				this.#runs = false;
 				if (code === 0) return;
+				this.#waitLonger();
 				if (code === OWNED) this.#nextAt = Date.now() + BACKOFF_MS_MAX;
 				else void this.#note(`the agent ended (${code ?? signal}) on ${runtime.command}`);
 			});
-			return child.pid !== undefined;
+			return this.#runs;
 		} finally {
 			await file.close();
 		}
 	}
 
-	/** Counted before the attempt is made. */
-	#failed(): void {
-		this.#nextAt = Date.now() + Math.min(BACKOFF_MS * 2 ** this.#failures, BACKOFF_MS_MAX);
-		this.#failures++;
+	/** From now on, by as many failures as there were; an attempt is counted as one before it is made. */
+	#waitLonger(): void {
+		this.#nextAt = Date.now() + Math.min(BACKOFF_MS * 2 ** (this.#failures - 1), BACKOFF_MS_MAX);
 	}
 
 	/** Where a person looks for it. */

@@ -43,6 +43,8 @@ export interface LaneOptions {
 	readonly dataDir: string;
 	readonly hello: Hello;
 	readonly clock: Clock;
+	/** Called once with each thing that keeps it from being open. */
+	readonly onProblem?: (problem: string) => void;
 	/** How long an end may be silent, in ms. */
 	readonly silenceMsMax?: number;
 }
@@ -109,12 +111,17 @@ export class Lane implements Doorbell {
 				box.add({ settled: false });
 				await this.#untilGone(server, signal);
 			} catch (error) {
-				this.#problem = messageOf(error);
+				this.#complain(messageOf(error));
 			}
 			this.#open = false;
 			await this.#close(server);
 			if (!signal.aborted) await clock.sleep(REOPEN_MS, signal);
 		}
+	}
+
+	#complain(problem: string): void {
+		if (problem !== this.#problem) this.#options.onProblem?.(problem);
+		this.#problem = problem;
 	}
 
 	/** @throws Error what stands in the way: something that is no socket, or somebody who answers. */
@@ -140,9 +147,7 @@ export class Lane implements Doorbell {
 			});
 		});
 		// One that fails later is found gone by the next look; an error that nobody hears would end the process.
-		server.on("error", (error) => {
-			this.#problem = messageOf(error);
-		});
+		server.on("error", (error) => this.#complain(messageOf(error)));
 		if (process.platform !== "win32") chmodSync(address, 0o600);
 		return server;
 	}

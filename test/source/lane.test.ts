@@ -30,7 +30,9 @@ function folder(): string {
 
 /** A lane that is listened to, with what it heard. */
 function listen(dataDir: string, more: { silenceMsMax?: number; clock?: Clock } = {}) {
-	const lane = new Lane({ dataDir, hello: HELLO, clock: HASTY, ...more });
+	const problems: string[] = [];
+	const onProblem = (problem: string) => void problems.push(problem);
+	const lane = new Lane({ dataDir, hello: HELLO, clock: HASTY, onProblem, ...more });
 	const leave = new AbortController();
 	const rings: Ring[] = [];
 	const texts: LiveText[] = [];
@@ -42,7 +44,7 @@ function listen(dataDir: string, more: { silenceMsMax?: number; clock?: Clock } 
 		await over;
 	};
 	closing.push(close);
-	return { lane, rings, texts, close, open: () => eventually("the lane to open", () => lane.connected) };
+	return { lane, rings, texts, problems, close, open: () => eventually("the lane to open", () => lane.connected) };
 }
 
 /** The other end, as anybody could be. */
@@ -200,9 +202,11 @@ describe.skipIf(process.platform === "win32")("the lane", () => {
 		const dataDir = folder();
 		mkdirSync(laneAddress(dataDir));
 		writeFileSync(join(laneAddress(dataDir), "precious"), "");
-		const { lane, open } = listen(dataDir);
+		const { lane, open, problems } = listen(dataDir);
 		await eventually("it to be noticed", () => lane.problem !== undefined);
 		expect(lane.problem).toMatch(/is no socket/);
+		await delay(200);
+		expect(problems).toEqual([lane.problem]);
 		rmSync(laneAddress(dataDir), { recursive: true });
 		await open();
 	});
