@@ -28,8 +28,9 @@ const FLOORS: Readonly<Record<string, number>> = {
 	transport: 2,
 	agent: 3,
 	cli: 4,
-	"index.ts": 5,
-	"plugin.ts": 5,
+	plugin: 5,
+	"index.ts": 6,
+	"plugin.ts": 6,
 };
 const BELOW_THE_SERVER = ["model", "protocol", "sqlite"];
 /** Where the client meets the server: the embedded one, `serve`, and the public names. */

@@ -41,8 +41,8 @@ export interface AgentOptions {
 	/** For `status`; null where OpenCode's server is the source. */
 	readonly opencodeDb: string | null;
 	readonly opencode: OpencodeLink | undefined;
-	/** Touched by the plugin, from inside an OpenCode that opens no port. */
-	readonly fileDoorbell: Doorbell;
+	/** Heard from the plugin, inside an OpenCode that opens no port. Open only while this agent has the outbox. */
+	readonly lane: Doorbell;
 	/** Called once the outbox is ours, so that no second embedded server is ever started beside a running agent. */
 	readonly link: () => Promise<ServerLink>;
 	/** The room that the outbox may take; undefined: as much as there is. */

@@ -79,10 +79,9 @@ export class LiveLane {
 	/** A piece of text, from any doorbell. O(1); never throws. */
 	hear(live: LiveText): void {
 		const { checkpointMs, publishes = true, clock } = this.#options;
-		const { offset } = live;
-		if (offset === undefined || live.delta === "" || (!publishes && checkpointMs === 0)) return;
+		if (live.delta === "" || (!publishes && checkpointMs === 0)) return;
 		const now = clock.now();
-		const part = this.#parts.hear({ ...live, offset }, now);
+		const part = this.#parts.hear(live, now);
 		if (publishes) this.#news.notify();
 		if (checkpointMs === 0 || part.dueAt !== undefined) return;
 		part.dueAt = this.#nextAt(part, now);

@@ -63,7 +63,7 @@ export class Works {
 		});
 		this.#loops.push(this.watcher.run(this.#capturing.signal), this.#flush());
 		if (this.#live) this.#loops.push(this.#live.run(this.#capturing.signal));
-		this.#loops.push(this.#hear(options.fileDoorbell, undefined));
+		this.#loops.push(this.#hear(options.lane, undefined));
 		if (opencode) this.#loops.push(this.#hear(opencode.doorbell, opencode.extras));
 	}
 

@@ -4,10 +4,11 @@ import { embeddedLink, remoteLink, type ServerLink } from "../agent/server-link.
 import { systemClock } from "../model/clock.ts";
 import { OutboxError } from "../model/errors.ts";
 import type { Logger } from "../model/logger.ts";
+import { version } from "../model/version.ts";
 import { Ballast } from "../outbox/ballast.ts";
 import { hasTraces, openKeptOutbox } from "../outbox/keeper.ts";
 import type { Outbox } from "../outbox/outbox.ts";
-import { FileDoorbell } from "../source/file-doorbell.ts";
+import { Lane } from "../source/lane.ts";
 import type { Source } from "../source/source.ts";
 import { createKeysIn, ensureIdentity } from "./identity.ts";
 import { opencodeOf } from "./opencode.ts";
@@ -21,7 +22,11 @@ import { remoteServer, type Settings } from "./settings.ts";
  *
  * @param endsByItself a command that looks at everything once, instead of an agent that goes on.
  */
-export function agentOptions(settings: Settings, log: Logger, endsByItself = false): AgentOptions {
+export function agentOptions(
+	settings: Settings,
+	log: Logger,
+	endsByItself = false,
+): AgentOptions & { readonly lane: Lane } {
 	const opencode = opencodeOf(settings);
 	const paths = pathsIn(settings.dataDir);
 	const ballast = new Ballast(paths.outbox);
@@ -42,7 +47,13 @@ export function agentOptions(settings: Settings, log: Logger, endsByItself = fal
 		openSource: (identity) => opencode.open({ identity, isThorough: endsByItself }),
 		opencodeDb: opencode.databasePath,
 		opencode: opencode.link,
-		fileDoorbell: new FileDoorbell(paths.doorbell),
+		lane: new Lane({
+			dataDir: settings.dataDir,
+			hello: { pid: process.pid, version: version() },
+			clock: systemClock,
+			onProblem: (problem) =>
+				log.warn({ err: problem }, "OpenCode's plugin is not heard; OpenCode's database is polled"),
+		}),
 		link: () => openLink(settings, log),
 		mode: settings.share,
 		onDelete: settings.onDelete,

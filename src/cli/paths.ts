@@ -1,8 +1,10 @@
 import { homedir } from "node:os";
 import { isAbsolute, join, resolve } from "node:path";
-import { DOORBELL_FILE } from "../source/file-doorbell.ts";
 
 export type Env = Readonly<Record<string, string | undefined>>;
+
+/** Whether the plugin starts an agent where none runs: `false` or `0` says no. No setting of the commands. */
+export const START_VARIABLE = "OPENCODE_OUTBOX_START";
 
 /** Where everything of one outbox lies. Folders are made with mode 0700, files with 0600, by whoever writes them first. */
 export interface Paths {
@@ -11,8 +13,8 @@ export interface Paths {
 	readonly lock: string;
 	/** What this machine's create keys follow from (model/identity.ts). Secret. */
 	readonly identity: string;
-	/** Touched by the plugin. */
-	readonly doorbell: string;
+	/** What an agent says that the plugin started. */
+	readonly log: string;
 	/** The embedded share server's database. */
 	readonly serverDatabase: string;
 	/** The embedded share server's key. Secret. */
@@ -24,7 +26,7 @@ export function pathsIn(dataDir: string): Paths {
 		outbox: join(dataDir, "outbox.db"),
 		lock: join(dataDir, "agent.lock"),
 		identity: join(dataDir, "identity"),
-		doorbell: join(dataDir, DOORBELL_FILE),
+		log: join(dataDir, "agent.log"),
 		serverDatabase: join(dataDir, "server", "share.db"),
 		serverKey: join(dataDir, "server", "key"),
 	};

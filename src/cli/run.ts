@@ -1,17 +1,22 @@
 import { constants, setPriority } from "node:os";
 import { defineCommand } from "citty";
 import { Agent } from "../agent/agent.ts";
+import { idleness } from "../agent/idleness.ts";
 import { systemClock } from "../model/clock.ts";
 import { OutboxError } from "../model/errors.ts";
 import { agentOptions } from "./compose.ts";
+import { LogFile } from "./log-file.ts";
 import { createLogger } from "./logger.ts";
+import { pathsIn } from "./paths.ts";
 import { RULE_SETTINGS } from "./rules.ts";
-import { resolveSettings, settingsArgs } from "./settings.ts";
+import { resolveSettings, type Settings, settingsArgs } from "./settings.ts";
 import { teach } from "./teach.ts";
 import { jsonLine } from "./terminal.ts";
 
 /** How long the first SIGTERM lets the agent drain, in ms. Container runtimes kill after 10 s at the earliest. */
 const DRAIN_MS = 8000;
+/** How long an agent goes on that nobody needs and that the plugin started, in ms: longer than a person looks away. */
+const BACKGROUND_IDLE_STOP_MS = 600_000;
 /** How often a standby looks whether the lock is free, in ms: below what anybody notices, and cheap. */
 const STANDBY_MS = 50;
 
@@ -35,8 +40,13 @@ const run = defineCommand({
 			"poll",
 			"checkpoint",
 			"outbox-max",
+			"idle-stop",
 			"log-level",
 		),
+		background: {
+			type: "boolean",
+			description: `As the plugin starts it: log into agent.log in the data directory, end quietly when another agent runs, and stop after ${BACKGROUND_IDLE_STOP_MS / 60_000}m of idleness unless --idle-stop says otherwise.`,
+		},
 		standby: {
 			type: "boolean",
 			description: "When another agent has this outbox, wait and take over when it is gone.",
@@ -47,8 +57,10 @@ const run = defineCommand({
 		},
 	},
 	async run({ args }) {
-		const settings = resolveSettings(args);
-		const log = createLogger({ level: settings.logLevel });
+		const isBackground = args.background === true;
+		const settings = resolveSettings(args, process.env, isBackground ? { idleStopMs: BACKGROUND_IDLE_STOP_MS } : {});
+		const stream = isBackground ? { stream: new LogFile(pathsIn(settings.dataDir).log) } : {};
+		const log = createLogger({ level: settings.logLevel, ...stream });
 		yieldToOthers();
 		const stop = new AbortController();
 		const now = new AbortController();
@@ -56,8 +68,11 @@ const run = defineCommand({
 		for (const name of ["SIGTERM", "SIGINT"] as const) process.on(name, onSignal);
 
 		const options = agentOptions(settings, log);
-		const agent = await startOrStandBy(options, args.standby === true, stop.signal);
-		if (agent === undefined) return;
+		const agent = await startOrStandBy(options, args.standby === true, stop.signal).catch((error: unknown) => {
+			if (isBackground && error instanceof OutboxError && error.code === "owned") return error.exitCode;
+			throw error;
+		});
+		if (agent === undefined || typeof agent === "number") return agent;
 		if (args.json) {
 			const { pid } = process;
 			const facts = { pid, data_dir: settings.dataDir, server_url: agent.link.url, opencode_db: options.opencodeDb };
@@ -67,7 +82,7 @@ const run = defineCommand({
 			{ server: agent.link.url, opencode: options.opencodeDb ?? settings.opencodeUrl, share: settings.share },
 			"the agent runs",
 		);
-		await aborted(stop.signal);
+		await Promise.race([aborted(stop.signal), untilIdle(agent, options, settings, stop.signal)]);
 		log.info({ within_ms: DRAIN_MS }, "draining; a second signal stops at once");
 		const drained = await agent.drain(AbortSignal.any([now.signal, AbortSignal.timeout(DRAIN_MS)]));
 		if (!drained) log.warn({}, "stopped before everything was sent; the rest is in the outbox");
@@ -94,7 +109,7 @@ export const command = teach(run, {
 		},
 	],
 	exits: {
-		0: "stopped by a signal",
+		0: "stopped by a signal, or idle (see --idle-stop)",
 		65: "the outbox or OpenCode's database is damaged or foreign",
 		69: "the port is taken",
 		73: "the data directory cannot be written",
@@ -127,6 +142,20 @@ async function startOrStandBy(
 		}
 	}
 	return undefined;
+}
+
+/** Resolves when nobody has needed the agent for as long as is set; never where that is never. */
+async function untilIdle(
+	agent: Agent,
+	{ lane, opencode, opencodeDb, log }: ReturnType<typeof agentOptions>,
+	{ idleStopMs }: Settings,
+	signal: AbortSignal,
+): Promise<void> {
+	if (idleStopMs === undefined) return aborted(signal);
+	const isNeeded = () => lane.peers > 0 || opencode?.doorbell.connected === true;
+	const isDrained = () => agent.idle();
+	const watched = { afterMs: idleStopMs, isNeeded, isDrained, opencodeDb, clock: systemClock };
+	if (await idleness(watched, signal)) log.info({ idle_ms: idleStopMs }, "nobody needs the agent; it stops by itself");
 }
 
 function aborted(signal: AbortSignal): Promise<void> {

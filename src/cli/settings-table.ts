@@ -42,6 +42,8 @@ export interface Settings {
 	readonly checkpointMs: number;
 	/** What the outbox's files may take before capture pauses. */
 	readonly outboxMaxBytes: number;
+	/** How long an agent that nobody needs goes on; undefined: until it is stopped. */
+	readonly idleStopMs: number | undefined;
 	readonly logLevel: LogLevel;
 }
 
@@ -97,6 +99,7 @@ const FIELDS = {
 	poll: "pollMs",
 	checkpoint: "checkpointMs",
 	"outbox-max": "outboxMaxBytes",
+	"idle-stop": "idleStopMs",
 	"log-level": "logLevel",
 } as const satisfies Record<string, keyof Settings>;
 
@@ -116,6 +119,10 @@ const CHECKPOINT = z.union([
 ]);
 /** Below 1 MiB not even one message's ops fit; the upper bound is a slip of the pen. */
 const OUTBOX_MAX = sizeSchema(1024 ** 2, 1024 ** 5);
+
+/** Below a second nobody could ask for anything in between; the upper bound is a slip of the pen. */
+const IDLE_STOP = durationSchema(1000, 7 * 24 * 3_600_000);
+const NEVER = z.literal("never").transform(() => undefined);
 
 export const SETTINGS: Table = {
 	"data-dir": {
@@ -230,6 +237,13 @@ export const SETTINGS: Table = {
 		fallback: () => 2 * 1024 ** 3,
 		fallbackText: "2GiB",
 		doc: "What the outbox may take on the disk before capture pauses; OpenCode keeps the events meanwhile.",
+	},
+	"idle-stop": {
+		...{ field: "idleStopMs", hint: "DURATION", expected: `never, or ${DURATION_FORM}, from 1s to 168h` },
+		parse: (text) => NEVER.or(IDLE_STOP).safeParse(text),
+		fallback: none,
+		fallbackText: "never; 10m where the plugin started the agent",
+		doc: "How long the agent goes on when no OpenCode is there, nothing changes, and nothing is left to send.",
 	},
 	"log-level": {
 		...{ field: "logLevel", hint: "LEVEL", expected: LOG_LEVELS.join(", ") },

@@ -3,7 +3,7 @@ import type { StringArgDef } from "citty";
 import { OutboxError } from "../model/errors.ts";
 import { readConfig } from "./config-file.ts";
 import { nearest } from "./nearest.ts";
-import { configPath, type Env } from "./paths.ts";
+import { configPath, type Env, START_VARIABLE } from "./paths.ts";
 import { SETTING_NAMES, SETTINGS, type SettingName, type Settings, variableOf } from "./settings-table.ts";
 import { printable } from "./terminal.ts";
 
@@ -118,7 +118,7 @@ function textsOf(name: SettingName, text: string): string[] {
 }
 
 function refuseUnknownVariables(env: Env): void {
-	const known = SETTING_NAMES.map(variableOf);
+	const known = [...SETTING_NAMES.map(variableOf), START_VARIABLE];
 	for (const variable of Object.keys(env)) {
 		if (!variable.startsWith(PREFIX) || known.includes(variable)) continue;
 		// Without the prefix, which alone would make any two look alike.

@@ -64,6 +64,8 @@ const HEAD_MS = 15_000;
 const SLOW_LOOK_MS = 5000;
 
 const GRACE_MS = 5000;
+/** Bun never tells that a server is closed which had WebSockets, so there it is given this long, in ms, and not waited for. */
+const BUN_GRACE_MS = 500;
 /**
  * How long a taken port is tried again, in ms: the kernel frees what a killed process had one after the other, so its
  * heir has the lock while the port is still taken. And how often.
@@ -133,11 +135,11 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 			hub.close();
 			sockets.goAway();
 			const grace = new AbortController();
-			await Promise.race([closed, clock.sleep(graceMs, grace.signal)]);
+			await Promise.race([closed, clock.sleep(process.versions.bun ? BUN_GRACE_MS : graceMs, grace.signal)]);
 			grace.abort();
 			sockets.terminate();
 			server.closeAllConnections();
-			await closed;
+			if (!process.versions.bun) await closed;
 			ticking.abort();
 			settle();
 			database.close();

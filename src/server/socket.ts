@@ -6,6 +6,7 @@ import { type WebSocket, WebSocketServer } from "ws";
 import { MESSAGE_BYTES_MAX } from "../protocol/limits.ts";
 import { guarded } from "../protocol/message.ts";
 import { Connection } from "./connection.ts";
+import { domSocket } from "./dom-socket.ts";
 import { type HttpContext, RPC_LIMITS } from "./http.ts";
 import { Api } from "./rpc.ts";
 
@@ -38,8 +39,8 @@ export class Sockets {
 		// One event per turn of the loop: a client that sends a flood shares the server with the others (G5).
 		allowSynchronousEvents: false,
 	});
-	/** What had come from each peer, in bytes, when it was last looked at. */
-	readonly #heard = new WeakMap<WebSocket, { readonly socket: Socket; bytes: number }>();
+	/** What had come from each peer, in bytes, when it was last looked at; and how many whole signs of life, for Bun, which counts no bytes. */
+	readonly #heard = new WeakMap<WebSocket, { readonly socket: Socket; bytes: number; signs: number }>();
 	readonly #stop = new AbortController();
 
 	constructor(context: HttpContext) {
@@ -63,8 +64,7 @@ export class Sockets {
 
 	#serve(peer: WebSocket, socket: Socket): void {
 		const { redactor, onKnown } = this.#context;
-		// ws has the parts of the DOM's WebSocket that capnweb uses, but not its type.
-		const transport = guarded(new WebSocketTransport(peer as unknown as globalThis.WebSocket), "client");
+		const transport = guarded(new WebSocketTransport(domSocket(peer, MESSAGE_BYTES_MAX)), "client");
 		const connection = new Connection("socket", redactor, () => onKnown({ incoming: { socket } }));
 		const session = new RpcSession(transport, new Api(this.#context, connection), {
 			// capnweb prepares a last word for a peer that has left, too; nobody gets it.
@@ -72,8 +72,11 @@ export class Sockets {
 			limits: RPC_LIMITS,
 		});
 		let messages = 0;
-		this.#heard.set(peer, { socket, bytes: -1 });
+		const heard = { socket, bytes: -1, signs: 0 };
+		this.#heard.set(peer, heard);
+		peer.on("pong", () => void heard.signs++);
 		peer.on("message", () => {
+			heard.signs++;
 			if (++messages % MESSAGES_PER_LOOK !== 0) return;
 			const { imports, exports } = session.getStats();
 			if (imports + exports > HELD_MAX) peer.close(POLICY_VIOLATION, "Too much is held; release what is done.");
@@ -94,8 +97,10 @@ export class Sockets {
 
 	#isAlive(peer: WebSocket): boolean {
 		const heard = this.#heard.get(peer);
-		if (heard === undefined || heard.socket.bytesRead === heard.bytes) return false;
-		heard.bytes = heard.socket.bytesRead;
+		if (heard === undefined) return false;
+		const bytes = heard.socket.bytesRead + heard.signs;
+		if (bytes === heard.bytes) return false;
+		heard.bytes = bytes;
 		return true;
 	}
 }

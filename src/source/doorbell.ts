@@ -15,11 +15,8 @@ export interface LiveText {
 	readonly part_id: string;
 	/** Member of the part that grows: "text". */
 	readonly field: string;
-	/**
-	 * UTF-16 length of the member before `delta` (source/live-ear.ts tells it). Without it nobody knows where the text
-	 * belongs, and it goes nowhere.
-	 */
-	readonly offset?: number;
+	/** UTF-16 length of the member before `delta`; source/live-ear.ts tells it. */
+	readonly offset: number;
 	/** What is to be put behind what the member holds. */
 	readonly delta: string;
 }
@@ -41,6 +38,9 @@ export interface Doorbell {
 	rings(signal: AbortSignal, onLive?: (live: LiveText) => void): AsyncIterable<Ring>;
 }
 
+/** Sessions of which rings wait, at most: beyond, they are merged into one that names none. */
+const WAITING_MAX = 1000;
+
 /** Rings that wait to be heard, merged by session. */
 export class RingBox {
 	readonly #waiting = new Map<string, Ring>();
@@ -50,7 +50,8 @@ export class RingBox {
 	add(ring: Ring): void {
 		const id = ring.session_id ?? "";
 		const settled = ring.settled || this.#waiting.get(id)?.settled === true;
-		this.#waiting.set(id, { ...ring, settled });
+		if (this.#waiting.size < WAITING_MAX || this.#waiting.has(id)) this.#waiting.set(id, { ...ring, settled });
+		else this.#waiting.set("", { settled: false });
 		this.#wake();
 	}
 

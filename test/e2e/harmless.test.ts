@@ -3,6 +3,7 @@ import { existsSync, readdirSync, readFileSync, readlinkSync, statSync } from "n
 import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openToOthers } from "../fixture/cli.ts";
 import type { Opencode } from "../fixture/opencode.ts";
+import { endAgent, project, untilAgentRuns } from "../fixture/plugin.ts";
 import { Lab, type Machine } from "./lab.ts";
 
 const lab = new Lab();
@@ -90,6 +91,39 @@ describe("OpenCode is not touched", () => {
 		expect(await usual.flush()).toMatchObject({ code: 0, drained: true });
 		await usual.expectEqual();
 	}, 120_000);
+
+	it("its turn takes no longer with the plugin, alone or with an agent that listens (measured side by side)", async () => {
+		const data = lab.path("plugin-data");
+		const settings = { "data-dir": data, port: 0, "idle-stop": "never" };
+		const arms = {
+			without: project(opencode, lab.path("turns", "without")),
+			plugin: project(opencode, lab.path("turns", "plugin"), { "data-dir": lab.path("nowhere"), start: false }),
+			both: project(opencode, lab.path("turns", "both"), settings),
+		};
+		const times = { without: [] as number[], plugin: [] as number[], both: [] as number[] };
+		const begun: Record<string, string> = {};
+		for (const arm of ["without", "plugin", "both"] as const) {
+			const { id } = await arms[arm].createSession();
+			begun[arm] = id;
+			await arms[arm].prompt(id, "say: the first turn, which also makes the title");
+		}
+		await untilAgentRuns(data);
+		try {
+			for (let round = 0; round < 12; round++)
+				for (const arm of ["without", "plugin", "both"] as const) {
+					const startedAt = performance.now();
+					await arms[arm].prompt(begun[arm] ?? "", "say: one two three four five six seven eight nine ten");
+					times[arm].push(performance.now() - startedAt);
+				}
+		} finally {
+			await endAgent(data);
+		}
+		const [without, plugin, both] = [times.without, times.plugin, times.both].map(median);
+		console.log(
+			`a turn of OpenCode, median of ${times.without.length}: ${without} ms without the plugin, ${plugin} ms with it, ${both} ms with it and the agent it started`,
+		);
+		for (const beside of [plugin, both]) expect(beside).toBeLessThan(2 * (without ?? 0) + 50);
+	}, 240_000);
 
 	it("not a byte of its database changes by capturing, not even of the log that a killed OpenCode left", async () => {
 		const { id } = await opencode.createSession();

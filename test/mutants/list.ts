@@ -1,6 +1,7 @@
 import { AGENT } from "./list/agent.ts";
 import { LOOPS } from "./list/loops.ts";
 import { OUTBOX } from "./list/outbox.ts";
+import { PLUGIN } from "./list/plugin.ts";
 import { RESTORED } from "./list/restored.ts";
 import { SERVER } from "./list/server.ts";
 import { STORAGE } from "./list/storage.ts";
@@ -15,4 +16,5 @@ export const MUTANTS: readonly Mutant[] = [
 	...TRANSPORT,
 	...SERVER,
 	...STORAGE,
+	...PLUGIN,
 ];

@@ -150,7 +150,7 @@ export class Machine {
 				),
 			opencodeDb: opencode.database.path,
 			opencode: undefined,
-			fileDoorbell: doorbell,
+			lane: doorbell,
 			link: async () => ({
 				server: { id: "simulated", key: () => server.key },
 				url: URL,

@@ -7,7 +7,7 @@ import type { Logger } from "../../src/model/logger.ts";
 import { openKeptOutbox } from "../../src/outbox/keeper.ts";
 import { DatabaseSource } from "../../src/source/database.ts";
 import { findOpencodeDatabase } from "../../src/source/discovery.ts";
-import { FileDoorbell } from "../../src/source/file-doorbell.ts";
+import { Lane } from "../../src/source/lane.ts";
 import type { Transport } from "../../src/transport/transport.ts";
 import { discard } from "../evidence/folder.ts";
 import { createKey, SERVER_KEY } from "./direct.ts";
@@ -46,7 +46,7 @@ export function startAgent({ folder, opencode, transport, log, more }: MachineOp
 		openSource: (identity) => DatabaseSource.open(findOpencodeDatabase({}, opencode), { identity }),
 		opencodeDb: opencode,
 		opencode: undefined,
-		fileDoorbell: new FileDoorbell(join(folder, "doorbell")),
+		lane: new Lane({ dataDir: folder, hello: { pid: process.pid, version: "0.0.0" }, clock: systemClock }),
 		link: async () => ({
 			server: { id: "test", key: () => SERVER_KEY },
 			url: "http://share.example",
