@@ -20,6 +20,8 @@ export interface LiveText {
 	 * belongs, and it goes nowhere.
 	 */
 	readonly offset?: number;
+	/** Id of the event that told the state of the part that the text continues, where events have ids. */
+	readonly since?: string;
 	/** What is to be put behind what the member holds. */
 	readonly delta: string;
 }
