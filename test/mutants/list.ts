@@ -1,4 +1,5 @@
 import { AGENT } from "./list/agent.ts";
+import { LIVE } from "./list/live.ts";
 import { LOOPS } from "./list/loops.ts";
 import { OUTBOX } from "./list/outbox.ts";
 import { RESTORED } from "./list/restored.ts";
@@ -11,6 +12,7 @@ export const MUTANTS: readonly Mutant[] = [
 	...OUTBOX,
 	...AGENT,
 	...RESTORED,
+	...LIVE,
 	...LOOPS,
 	...TRANSPORT,
 	...SERVER,
