@@ -15,6 +15,8 @@ export interface LivePart {
 	readonly key: string;
 	readonly field: string;
 	run: Run;
+	/** The event whose state of the part it continues, where that is known. */
+	since: string | undefined;
 	heardAt: number;
 	/** Where what was sent to the watchers ends, as a place in the member. */
 	published: number;
@@ -32,14 +34,20 @@ export class LiveParts {
 	readonly #parts = new Map<string, LivePart>();
 	#chars = 0;
 
-	/** The part with one more piece of text. */
-	hear(live: LiveText & { readonly offset: number }, now: number): LivePart {
-		const { session_id, field, offset, delta } = live;
+	/** The part with one more piece of text; undefined when it is of a state that is past. */
+	hear(live: LiveText & { readonly offset: number }, now: number): LivePart | undefined {
+		const { session_id, field, offset, delta, since } = live;
 		const key = keys.part(live.message_id, live.part_id);
 		const name = nameOf({ session_id, key, field });
-		const known = this.#parts.get(name);
+		let known = this.#parts.get(name);
+		if (known?.since !== undefined && since !== undefined && since !== known.since) {
+			if (since < known.since) return undefined;
+			// OpenCode has begun it anew.
+			this.drop(known);
+			known = undefined;
+		}
 		const run = extended(known?.run, { offset, text: delta });
-		const fresh = { session_id, key, field, run, heardAt: now, published: run.offset };
+		const fresh = { session_id, key, field, run, since, heardAt: now, published: run.offset };
 		const part = known ?? { ...fresh, dueAt: undefined, checkpointAt: undefined, committed: undefined };
 		this.#chars += run.text.length - (known?.run.text.length ?? 0);
 		// What was begun anew is told anew.

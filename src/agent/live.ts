@@ -3,6 +3,7 @@ import type { Clock } from "../model/clock.ts";
 import { messageOf } from "../model/errors.ts";
 import { canonicalJson } from "../model/json.ts";
 import type { Logger } from "../model/logger.ts";
+import type { CheckpointBase } from "../outbox/checkpoint.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import { DELTA_CHARS_MAX, LIMITS } from "../protocol/limits.ts";
 import { grown, isFinal } from "../protocol/live.ts";
@@ -82,6 +83,7 @@ export class LiveLane {
 		if (live.delta === "" || (!publishes && checkpointMs === 0)) return;
 		const now = clock.now();
 		const part = this.#parts.hear(live, now);
+		if (part === undefined) return;
 		if (publishes) this.#news.notify();
 		if (checkpointMs === 0 || part.dueAt !== undefined) return;
 		part.dueAt = this.#nextAt(part, now);
@@ -164,11 +166,15 @@ export class LiveLane {
 		part.checkpointAt = now;
 		try {
 			admit(3 * part.run.text.length);
-			const grow = (payload: string, committed: string) => this.#grow(part, payload, committed);
+			let isEarly = false;
+			const grow = (base: CheckpointBase) => {
+				isEarly = part.since !== undefined && isEvent(base.op_id) && base.op_id < part.since;
+				return isEarly ? undefined : this.#grow(part, base);
+			};
 			const result = outbox.checkpointText(part.session_id, part.key, this.#ulid(now), grow, now);
 			if (result === "written") onNews();
-			// Not captured yet: that it begins with what was heard is seen then.
-			const isTriedAgain = result === "unfit" && now - part.heardAt < CAPTURE_MS_MAX;
+			// What the text continues is not captured yet.
+			const isTriedAgain = (result === "unfit" || isEarly) && now - part.heardAt < CAPTURE_MS_MAX;
 			part.dueAt = isTriedAgain ? this.#nextAt(part, now) : undefined;
 		} catch (error) {
 			part.dueAt = this.#nextAt(part, now);
@@ -177,13 +183,14 @@ export class LiveLane {
 	}
 
 	/** The part with what was heard of it; undefined where that is nothing, of the past, or too large. */
-	#grow(part: LivePart, payload: string, committed: string): string | undefined {
-		const { session_id, run, field } = part;
+	#grow(part: LivePart, { payload, committed, op_id }: CheckpointBase): string | undefined {
+		const { session_id, run, field, since } = part;
 		const { redact } = this.#options;
 		const known = JSON.parse(payload) as Record<string, unknown>;
 		const stored = known[field];
 		part.committed ??= committed;
-		if (isFinal(known) || part.committed !== committed || typeof stored !== "string") {
+		const isPast = part.committed !== committed || (since !== undefined && isEvent(op_id) && op_id > since);
+		if (isFinal(known) || isPast || typeof stored !== "string") {
 			this.#parts.drop(part);
 			return undefined;
 		}
@@ -204,4 +211,9 @@ export class LiveLane {
 	#intervalMs(part: LivePart): number {
 		return Math.max(this.#options.checkpointMs, part.run.text.length / CHECKPOINT_BYTES_PER_MS);
 	}
+}
+
+/** True for the id of an op that was made from an event; those of snapshots and checkpoints tell nothing of its place. */
+function isEvent(opId: string): boolean {
+	return opId.startsWith("evt_");
 }

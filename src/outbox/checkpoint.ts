@@ -20,7 +20,16 @@ export interface Checkpoint {
  */
 export type CheckpointResult = "written" | "unchanged" | "unfit";
 
-interface Base {
+/** What a checkpoint is put over. */
+export interface CheckpointBase {
+	/** Of its last op: the event's, where OpenCode's log told it. */
+	readonly op_id: string;
+	readonly payload: string;
+	/** Digest of what OpenCode has committed. */
+	readonly committed: string;
+}
+
+interface Row {
 	readonly digest: string;
 	readonly held: string;
 	readonly last_op: number;
@@ -47,7 +56,7 @@ interface Base {
  * person has to see to that first.
  */
 export function checkpointVerb(sqlite: Sqlite) {
-	const base = sqlite.prepare<Base>(`
+	const base = sqlite.prepare<Row>(`
 		SELECT entity.digest, coalesce(entity.checkpoint, entity.digest) AS held, entity.last_op, op.op_id, op.type, op.key,
 			op.payload, op.hash, sealed_id, watermark_seq, watermark_event_id
 		FROM entity JOIN session USING (session_id) JOIN op ON op.id = entity.last_op AND op.key = entity.key
@@ -56,18 +65,18 @@ export function checkpointVerb(sqlite: Sqlite) {
 	const hold = sqlite.prepare("UPDATE entity SET checkpoint = ?, last_op = ? WHERE session_id = ? AND key = ?");
 	const { supersede } = opLine(sqlite);
 
-	/** @param grow the entity with more text, from what it is now and the digest of what OpenCode committed; undefined: leave it. */
+	/** @param grow the entity with more text; undefined: leave it. */
 	return (
 		sessionId: string,
 		key: string,
 		opId: string,
-		grow: (payload: string, committed: string) => string | undefined,
+		grow: (base: CheckpointBase) => string | undefined,
 		now: number,
 	): CheckpointResult =>
 		sqlite.transaction(() => {
 			const known = base.get(sessionId, key);
 			if (known === undefined || opHash(known) !== known.hash) return "unfit";
-			const payload = grow(known.payload, known.digest);
+			const payload = grow({ op_id: known.op_id, payload: known.payload, committed: known.digest });
 			const digest = payload === undefined ? known.held : digestOf(payload);
 			if (payload === undefined || digest === known.held) return "unchanged";
 			const item: OpIntent = { op_id: opId, type: known.type, key, payload };

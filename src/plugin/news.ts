@@ -17,9 +17,13 @@ const SETTLED = /^session\.(idle|diff|compacted)$/;
  * @param ear what was heard of streaming text before, in that directory.
  */
 export function newsOf(event: unknown, directory: string | undefined, ear: LiveEar): News | undefined {
-	const { type, properties } = (event ?? {}) as { type?: unknown; properties?: Record<string, unknown> };
+	const { id, type, properties } = (event ?? {}) as {
+		id?: unknown;
+		type?: unknown;
+		properties?: Record<string, unknown>;
+	};
 	if (typeof type !== "string") return undefined;
-	const live = ear.hear({ type, ...(properties ? { properties } : {}) });
+	const live = ear.hear({ id, type, ...(properties ? { properties } : {}) });
 	if (live !== undefined) return { live };
 	if (!RINGS.test(type)) return undefined;
 	const session_id = sessionOf(type, properties);

@@ -114,7 +114,10 @@ export class ShareView {
 		const parsed: unknown = JSON.parse(payload);
 		const stored =
 			typeof parsed === "object" && parsed !== null ? (parsed as Record<string, unknown>) : { value: parsed };
-		this.#entities.set(key, { payload: stored, runs: isFinal(stored) ? NO_RUNS : (known?.runs ?? NO_RUNS) });
+		const before = known?.payload ?? {};
+		const isKept = (field: string) => String(stored[field] ?? "").startsWith(String(before[field] ?? ""));
+		const runs = [...(known?.runs ?? [])].filter(([field]) => !isFinal(stored) && isKept(field));
+		this.#entities.set(key, { payload: stored, runs: new Map(runs) });
 	}
 
 	/** A removed message takes its parts along. */

@@ -17,6 +17,8 @@ export interface LiveText {
 	readonly field: string;
 	/** UTF-16 length of the member before `delta`; source/live-ear.ts tells it. */
 	readonly offset: number;
+	/** Id of the event that told the state of the part that the text continues, where events have ids. */
+	readonly since?: string | undefined;
 	/** What is to be put behind what the member holds. */
 	readonly delta: string;
 }

@@ -65,7 +65,7 @@ export function frameOf(data: string): Frame | undefined {
 	if (type === "sync") return syncFrame(payload?.syncEvent ?? {});
 	if (typeof type !== "string" || SILENT.test(type)) return undefined;
 	const properties = payload?.properties ?? {};
-	const event: OpencodeEvent = { type, properties };
+	const event: OpencodeEvent = { id: payload?.id, type, properties };
 	if (type === DELTA) return { kind: "live", event };
 	const session_id = sessionIn(type, properties);
 	if (session_id === undefined) return undefined;

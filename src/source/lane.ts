@@ -38,6 +38,7 @@ const Line = z.object({
 		.object({
 			...{ session_id: Id, message_id: Id, part_id: Id, field: Id },
 			offset: z.number().int().nonnegative(),
+			since: Id.optional(),
 			delta: z.string().max(LINE_BYTES_MAX),
 		})
 		.optional(),

@@ -2,8 +2,17 @@ import type { LiveText } from "./doorbell.ts";
 
 /** One event as OpenCode tells it: on its SSE stream as `payload`, in its plugins as it is. */
 export interface OpencodeEvent {
+	/** Grows with time; the same on every lane and in OpenCode's log. */
+	readonly id?: string;
 	readonly type: string;
 	readonly properties?: Readonly<Record<string, unknown>>;
+}
+
+/** A part whose beginning was heard. */
+interface Heard {
+	/** Of the member, in UTF-16 characters. */
+	length: number;
+	readonly since: string | undefined;
 }
 
 /** Parts that are listened to at once; the one that was begun first is forgotten. */
@@ -19,32 +28,33 @@ const FIELD = "text";
  * missed something begins with a new ear. O(1) per event.
  */
 export class LiveEar {
-	/** Length of the member of each part, in UTF-16 characters. */
-	readonly #lengths = new Map<string, number>();
+	readonly #parts = new Map<string, Heard>();
 
 	/** The text that an event brings; undefined for every other event. To be given every event of the lane. Never throws. */
-	hear({ type, properties }: OpencodeEvent): LiveText | undefined {
-		if (type === "message.part.updated") this.#begin(properties?.part);
-		else if (type === "message.part.removed") this.#lengths.delete(String(properties?.partID));
+	hear({ id, type, properties }: OpencodeEvent): LiveText | undefined {
+		if (type === "message.part.updated") this.#begin(properties?.part, id);
+		else if (type === "message.part.removed") this.#parts.delete(String(properties?.partID));
 		else if (type === "message.part.delta" && properties !== undefined) return this.#delta(properties);
 		return undefined;
 	}
 
-	#begin(part: unknown): void {
+	#begin(part: unknown, eventId: unknown): void {
 		const { id, [FIELD]: text } = (part ?? {}) as Record<string, unknown>;
 		if (typeof id !== "string" || typeof text !== "string") return;
-		this.#lengths.delete(id);
-		this.#lengths.set(id, text.length);
-		const [oldest] = this.#lengths.keys();
-		if (this.#lengths.size > PARTS_MAX && oldest !== undefined) this.#lengths.delete(oldest);
+		this.#parts.delete(id);
+		this.#parts.set(id, { length: text.length, since: typeof eventId === "string" ? eventId : undefined });
+		const [oldest] = this.#parts.keys();
+		if (this.#parts.size > PARTS_MAX && oldest !== undefined) this.#parts.delete(oldest);
 	}
 
 	#delta(properties: Readonly<Record<string, unknown>>): LiveText | undefined {
 		const { sessionID, messageID, partID, field, delta } = properties;
 		if (typeof partID !== "string" || typeof delta !== "string" || field !== FIELD) return undefined;
-		const offset = this.#lengths.get(partID);
-		if (typeof sessionID !== "string" || typeof messageID !== "string" || offset === undefined) return undefined;
-		this.#lengths.set(partID, offset + delta.length);
-		return { session_id: sessionID, message_id: messageID, part_id: partID, field, offset, delta };
+		const heard = this.#parts.get(partID);
+		if (typeof sessionID !== "string" || typeof messageID !== "string" || heard === undefined) return undefined;
+		const { length: offset, since } = heard;
+		heard.length += delta.length;
+		const place = { offset, ...(since === undefined ? {} : { since }) };
+		return { session_id: sessionID, message_id: messageID, part_id: partID, field, ...place, delta };
 	}
 }

@@ -1,4 +1,5 @@
 import { AGENT } from "./list/agent.ts";
+import { LIVE } from "./list/live.ts";
 import { LOOPS } from "./list/loops.ts";
 import { OUTBOX } from "./list/outbox.ts";
 import { PLUGIN } from "./list/plugin.ts";
@@ -12,6 +13,7 @@ export const MUTANTS: readonly Mutant[] = [
 	...OUTBOX,
 	...AGENT,
 	...RESTORED,
+	...LIVE,
 	...LOOPS,
 	...TRANSPORT,
 	...SERVER,

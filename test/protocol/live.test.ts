@@ -68,6 +68,15 @@ describe("a viewer", () => {
 		expect(shown(stored(""), [0, "one "], [0, "uno "], [4, "due"])).toEqual(["", "one ", "uno ", "uno due"]);
 	});
 
+	test("forgets what it heard of a text that OpenCode has begun anew", () => {
+		expect(shown(stored("a "), [2, "one two "], stored("b "), [2, "three"])).toEqual([
+			"a ",
+			"a one two ",
+			"b ",
+			"b three",
+		]);
+	});
+
 	test("passes over a delta that does not say where it belongs", () => {
 		const view = new ShareView();
 		view.ops([stored("one")], 1);

@@ -82,8 +82,13 @@ async function checkShare(walk: Walk, machine: Machine, source: DatabaseSource, 
 	const entities = truth.entities.map((entity) => (isPoison(entity) ? fail(`${about} is unreadable`) : entity));
 	const expected = expectedDigests(entities, outbox.capturedDigests(sessionId), outbox.checkpoints(sessionId));
 	const { missing, different, extra } = differenceOf(expected, actual);
+	// Where several copies of an outbox hear an answer, whichever was at the share last has put there what it knew.
+	const texts = walk.machines.flatMap(({ outbox }) => [...outbox.checkpoints(sessionId)]);
+	const isText = (key: string) =>
+		texts.some(([of, text]) => of === key && [text.checkpoint, text.digest].includes(actual.get(key) ?? "")) &&
+		walk.scars.has("outbox cloned");
 	const silent = [...missing, ...different].filter(
-		(key) => !letters.includes(`${sessionId} ${key} ${expected.get(key)}`),
+		(key) => !letters.includes(`${sessionId} ${key} ${expected.get(key)}`) && !isText(key),
 	);
 	if (silent.length > 0) fail(`${about} lacks ${silent.join(", ")}`);
 	const foreign = walk.scars.has("outbox restored") || walk.scars.has("server restored");

@@ -7,7 +7,8 @@ import type { Logger } from "../../src/model/logger.ts";
 import { OUTBOX_KIND, type Outbox, outboxOn } from "../../src/outbox/outbox.ts";
 import { DatabaseSource } from "../../src/source/database.ts";
 import { findOpencodeDatabase } from "../../src/source/discovery.ts";
-import { type Doorbell, RingBox } from "../../src/source/doorbell.ts";
+import { type Doorbell, type LiveText, RingBox } from "../../src/source/doorbell.ts";
+import { LiveEar, type OpencodeEvent } from "../../src/source/live-ear.ts";
 import { openDatabase } from "../../src/sqlite/database.ts";
 import type { Sqlite } from "../../src/sqlite/driver.ts";
 import { capnwebTransport } from "../../src/transport/capnweb.ts";
@@ -24,6 +25,7 @@ const URL = "http://share";
 /** Short, so that a walk meets every deadline. */
 const TIMING = { callMs: 4000, handshakeMs: 1500, heartbeatMs: 3000, upgradeRetryMs: 20_000 };
 const POLL_MS = 2000;
+const CHECKPOINT_MS = 700;
 
 export interface World {
 	readonly dir: string;
@@ -120,6 +122,16 @@ export class Machine {
 		this.#life?.doorbell.ring();
 	}
 
+	/** What OpenCode tells live. */
+	hear(event: OpencodeEvent): void {
+		this.#life?.doorbell.hear(event);
+	}
+
+	/** What was told live is lost from here on, until the next beginning of a part. */
+	cutLane(): void {
+		this.#life?.doorbell.cut();
+	}
+
 	async start(): Promise<void> {
 		await this.#death;
 		const { timeline, network, server, opencode, dice, log } = this.#world;
@@ -160,6 +172,7 @@ export class Machine {
 			createKey: createKeysOf("identity of the simulation"),
 			mode: "auto",
 			pollMs: POLL_MS,
+			live: { checkpointMs: CHECKPOINT_MS },
 			clock: this.clock,
 			random: dice.next,
 			log: loggerOf((line) => log(() => `${this.name}: ${line()}`)),
@@ -256,14 +269,26 @@ class Bell implements Doorbell {
 	readonly connected = true;
 	readonly problem = undefined;
 	#box: RingBox | undefined;
+	#ear = new LiveEar();
+	#onLive: ((live: LiveText) => void) | undefined;
 
 	ring(): void {
 		this.#box?.add({ settled: false });
 	}
 
-	async *rings(signal: AbortSignal) {
+	hear(event: OpencodeEvent): void {
+		const live = this.#ear.hear(event);
+		if (live) this.#onLive?.(live);
+	}
+
+	cut(): void {
+		this.#ear = new LiveEar();
+	}
+
+	async *rings(signal: AbortSignal, onLive?: (live: LiveText) => void) {
 		const box = new RingBox();
 		this.#box = box;
+		this.#onLive = onLive;
 		signal.addEventListener("abort", () => box.close(), { once: true });
 		yield* box.heard();
 	}

@@ -1,4 +1,5 @@
 import { keys } from "../../src/model/op.ts";
+import type { OpencodeEvent } from "../../src/source/live-ear.ts";
 import type { Dice } from "../fixture/random.ts";
 import { OpencodeDatabase } from "../source/opencode-database.ts";
 
@@ -12,6 +13,19 @@ export interface Entry {
 	readonly kind: "put" | "removed";
 }
 
+/** An answer that is being written into a part. */
+interface Stream {
+	readonly sessionId: string;
+	readonly messageId: string;
+	readonly partId: string;
+	/** What is known of the text: the part's state, and all that was streamed behind it. */
+	text: string;
+	readonly name: string;
+}
+
+/** Characters of a streamed text, so that most of them fit the server. */
+const STREAM_CHARS_MAX = 700;
+
 /** An OpenCode that works on sessions, and remembers all that it ever did. Every payload bears the number of its change. */
 export class Opencode {
 	readonly database: OpencodeDatabase;
@@ -19,6 +33,11 @@ export class Opencode {
 	readonly #sessions = new Map<string, Map<string, Set<string>>>();
 	readonly #entries = new Map<string, Map<string, Entry[]>>();
 	readonly #events = new Map<string, number>();
+	/** Who hears what it tells live. */
+	onEvent: (event: OpencodeEvent) => void = () => undefined;
+	#streams: Stream[] = [];
+	/** The whole text of each part's change that was streamed into. */
+	readonly #spoken = new Map<string, string>();
 	#count = 0;
 
 	static async create(path: string, dice: Dice): Promise<Opencode> {
@@ -73,6 +92,42 @@ export class Opencode {
 		});
 	}
 
+	/** All that was ever shown of a part's change, when anything was streamed into it. */
+	spokenOf(sessionId: string, key: string, n: number): string | undefined {
+		return this.#spoken.get(`${sessionId} ${key} ${n}`);
+	}
+
+	/** Begins an answer, writes on at one, or ends one: as a final part, or not at all, as a killed OpenCode does. */
+	speak(dice: Dice): "killed" | undefined {
+		const stream = this.#streams.length > 0 ? dice.pick(this.#streams) : undefined;
+		if (stream === undefined || (this.#streams.length < 3 && dice.chance(0.1))) this.#beginStream(dice);
+		else if (dice.chance(0.85)) this.#write(stream, "abcdefghij ".repeat(dice.int(1, 6)));
+		else if (dice.chance(0.6))
+			this.#part(stream.sessionId, stream.messageId, stream.partId, () => mark(this.#count) + stream.text);
+		else {
+			this.#streams = [];
+			return "killed";
+		}
+		return undefined;
+	}
+
+	#beginStream(dice: Dice): void {
+		const sessionId = dice.pick(this.sessions);
+		const messageId = this.#someMessage(sessionId);
+		const partId = `${messageId}_prt_${dice.int(1, 3)}`;
+		this.#part(sessionId, messageId, partId, () => mark(this.#count));
+		const name = `${sessionId} ${keys.part(messageId, partId)} ${this.#count}`;
+		this.#streams.push({ sessionId, messageId, partId, text: mark(this.#count), name });
+	}
+
+	#write(stream: Stream, delta: string): void {
+		if (stream.text.length > STREAM_CHARS_MAX) return;
+		stream.text += delta;
+		this.#spoken.set(stream.name, stream.text);
+		const { sessionId: sessionID, messageId: messageID, partId: partID } = stream;
+		this.onEvent({ type: "message.part.delta", properties: { sessionID, messageID, partID, field: "text", delta } });
+	}
+
 	/** A part that no share takes. */
 	poison(): void {
 		const dice = this.#dice;
@@ -83,6 +138,7 @@ export class Opencode {
 	}
 
 	delete(sessionId: string): void {
+		this.#streams = this.#streams.filter((stream) => stream.sessionId !== sessionId);
 		this.#sessions.delete(sessionId);
 		this.database.deleteSession(sessionId);
 	}
@@ -140,12 +196,17 @@ export class Opencode {
 	#part(sessionId: string, messageId: string, partId: string, text: () => unknown): void {
 		if (!this.#sessions.get(sessionId)?.has(messageId)) this.#message(sessionId, messageId, this.#text());
 		this.#sessions.get(sessionId)?.get(messageId)?.add(partId);
-		this.#record(sessionId, keys.part(messageId, partId), "put", () =>
-			this.database.part(sessionId, messageId, partId, text()),
-		);
+		this.#streams = this.#streams.filter((stream) => stream.sessionId !== sessionId || stream.partId !== partId);
+		this.#record(sessionId, keys.part(messageId, partId), "put", () => {
+			const written = text();
+			this.database.part(sessionId, messageId, partId, written);
+			const part = { id: partId, messageID: messageId, sessionID: sessionId, text: written };
+			this.onEvent({ id: this.database.lastEvent ?? "", type: "message.part.updated", properties: { part } });
+		});
 	}
 
 	#record(sessionId: string, key: string, kind: Entry["kind"], write: () => void): void {
+		if (kind === "removed") this.#streams = this.#streams.filter((stream) => stream.sessionId !== sessionId);
 		this.#entriesOf(sessionId, key).push({ n: ++this.#count, kind });
 		const before = this.database.lastEvent;
 		write();

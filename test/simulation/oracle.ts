@@ -12,6 +12,8 @@ interface Replica {
 	readonly live: Map<string, { digest: string; type: string }>;
 	/** Number of the last change of each entity that took effect. */
 	readonly reached: Map<string, number>;
+	/** How much text of that change it holds, where text was streamed into it. */
+	readonly said: Map<string, number>;
 }
 
 /** A broken guarantee. */
@@ -54,7 +56,14 @@ export class Oracle {
 
 	made(shareId: string, sessionId: string): void {
 		if (this.#replicas.has(shareId)) return;
-		this.#replicas.set(shareId, { sessionId, opIds: [], deleted: false, live: new Map(), reached: new Map() });
+		this.#replicas.set(shareId, {
+			sessionId,
+			opIds: [],
+			deleted: false,
+			live: new Map(),
+			reached: new Map(),
+			said: new Map(),
+		});
 	}
 
 	deleted(shareId: string): void {
@@ -151,7 +160,10 @@ export class Oracle {
 		if (n === undefined || !entries.some((entry) => entry.n === n && entry.kind === "put"))
 			throw new Violation(`${opId} is a change of ${key} that OpenCode never made: ${payload.slice(0, 80)}`);
 		// A session's log and its row tell it in different words.
-		if (key !== keys.session) {
+		const spoken = this.#opencode.spokenOf(replica.sessionId, key, n);
+		if (spoken !== undefined) this.#grows(replica, { key, n, opId }, spoken, payload);
+		else if (key !== keys.session) {
+			replica.said.delete(key);
 			const name = `${replica.sessionId} ${key} ${n}`;
 			const before = this.#payloads.get(name);
 			if (before !== undefined && before !== payload) throw new Violation(`change ${n} of ${key} has two payloads`);
@@ -160,6 +172,23 @@ export class Oracle {
 		}
 		if (n < reached) throw new Violation(`${opId} puts ${key} back from change ${reached} to ${n}`);
 		replica.reached.set(key, n);
+	}
+
+	/** What a part holds of an answer is its beginning, and more each time. */
+	#grows(
+		replica: Replica,
+		{ key, n, opId }: { key: string; n: number; opId: string },
+		spoken: string,
+		payload: string,
+	): void {
+		const text: unknown = JSON.parse(payload).text;
+		if (typeof text !== "string" || !spoken.startsWith(text))
+			throw new Violation(`${opId} says of ${key} what was never written: ${payload.slice(0, 80)}`);
+		const reached = replica.reached.get(key) ?? 0;
+		const said = replica.said.get(key) ?? 0;
+		if (n === reached && text.length <= said && !this.mayShrink())
+			throw new Violation(`${opId} shortens ${key} from ${said} characters to ${text.length}`);
+		replica.said.set(key, text.length);
 	}
 
 	#nextRemoval(replica: Replica, key: string): number | undefined {
@@ -190,6 +219,9 @@ export class Oracle {
 
 	/** True when an outbox was put back to an earlier state, which may not know what was captured since. */
 	isForgetful: () => boolean = () => false;
+
+	/** True when text that was on a share may be known to nobody any more. */
+	mayShrink: () => boolean = () => false;
 
 	/** A batch's name stands for one content; what it covers is its outbox's to say, and the epoch is stamped when it leaves. */
 	#sameContent(batch: AppendBatch): void {

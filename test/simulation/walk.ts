@@ -52,6 +52,8 @@ export class Walk implements World {
 	readonly #faultRate: number;
 	readonly #happened = new Map<string, number>();
 	readonly #lines: (() => string)[] = [];
+	/** Decides what is streamed; undefined where nothing is: the walks of the known regressions stay as they are. */
+	readonly #voice: Dice | undefined;
 	#step = 0;
 
 	private constructor(seed: number, dir: string, opencode: Opencode, dice: Dice) {
@@ -67,6 +69,12 @@ export class Walk implements World {
 		// Each walk knows some of the faults only, so that the rare ones are not always hidden behind the common ones.
 		this.#faults = FAULTS.filter(() => dice.chance(0.5));
 		this.#faultRate = dice.pick([0.02, 0.06, 0.12, 0.25]);
+		this.#voice = seed % 4 === 3 ? new Dice(seed + 1_000_003) : undefined;
+		this.opencode.onEvent = (event) => {
+			for (const machine of this.machines) machine.hear(event);
+		};
+		const forgets = ["outbox restored", "outbox cloned"];
+		this.oracle.mayShrink = () => forgets.some((scar) => this.scars.has(scar)) || this.#happened.has("clock jumped");
 		this.oracle.isExcused = (sessionId, key) => this.machines.some((machine) => machine.hasBuried(sessionId, key));
 		this.oracle.isForgetful = () => this.scars.has("outbox restored");
 	}
@@ -153,6 +161,7 @@ export class Walk implements World {
 			opencode.work();
 			if (dice.chance(0.8)) for (const machine of this.machines) timeline.in(dice.span(1, 50), () => machine.ring());
 		}
+		if (this.#voice) this.#speak(this.#voice);
 		if (dice.chance(0.03)) opencode.begin();
 		if (this.#faults.length > 0 && dice.chance(this.#faultRate)) await this.#happen(dice.weighted(this.#faults));
 		await timeline.advance(dice.chance(0.01) ? dice.span(2000, 20_000) : dice.span(1, 400));
@@ -161,6 +170,15 @@ export class Walk implements World {
 			if (!machine.isUp && dice.chance(0.5)) await machine.start();
 			if (machine.isUp) this.oracle.guard(() => machine.check());
 		}
+	}
+
+	/** Answers are written; doorbells are cut off now and then, and all of them when OpenCode dies. */
+	#speak(voice: Dice): void {
+		for (let n = voice.int(0, 3); n > 0; n--) {
+			const isKilled = this.opencode.speak(voice) === "killed";
+			for (const machine of this.machines) if (isKilled || voice.chance(0.02)) machine.cutLane();
+		}
+		if (voice.chance(0.5)) for (const machine of this.machines) machine.ring();
 	}
 
 	async #happen(fault: Fault): Promise<void> {

@@ -43,6 +43,14 @@ describe("an ear", () => {
 		expect(ear.hear(delta("prt_1", "three"))?.offset).toBe(8);
 	});
 
+	test("tells which state a text continues, where events have ids", () => {
+		const ear = new LiveEar();
+		ear.hear({ id: "evt_1", ...begun("prt_1") });
+		expect(ear.hear({ id: "evt_2", ...delta("prt_1", "one") })?.since).toBe("evt_1");
+		ear.hear({ id: "evt_3", ...begun("prt_1") });
+		expect(ear.hear({ id: "evt_4", ...delta("prt_1", "two") })).toMatchObject({ since: "evt_3", offset: 0 });
+	});
+
 	test("tells nothing of another member, of a removed part, or of what is malformed", () => {
 		const ear = new LiveEar();
 		ear.hear(begun("prt_1"));

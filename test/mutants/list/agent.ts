@@ -188,8 +188,8 @@ export const AGENT: readonly Mutant[] = [
 		guarantee: "G1",
 		does: "Compares a share with nothing when OpenCode does not have its session any more.",
 		file: "agent/redeemer.ts",
-		find: "return { entities: own, adopted: NONE, gone: removed,",
-		replace: "return { entities: [], adopted: NONE, gone: removed,",
+		find: "return { entities: own, adopted: NONE, committed, gone: removed,",
+		replace: "return { entities: [], adopted: NONE, committed, gone: removed,",
 		caughtBy: ["agent/redeemer.test.ts", SIMULATION],
 	},
 	{

@@ -24,8 +24,8 @@ export const OUTBOX: readonly Mutant[] = [
 		guarantee: "G2",
 		does: "Lets a newer state overwrite the last sealed op: off by one.",
 		file: "outbox/append.ts",
-		find: "id > sealedId && replaceOp",
-		replace: "id >= sealedId && replaceOp",
+		find: "const isUnsealed = lastOp > sealedId;",
+		replace: "const isUnsealed = lastOp >= sealedId;",
 		caughtBy: ["outbox/append.test.ts", SIMULATION],
 	},
 	{
@@ -156,8 +156,8 @@ export const OUTBOX: readonly Mutant[] = [
 		guarantee: "G4",
 		does: "Puts a dead letter back though a newer state of its entity was captured since.",
 		file: "outbox/dead.ts",
-		find: "captured.get(session_id, key)?.digest !== digestOf(payload)",
-		replace: "captured.get(session_id, key)?.digest === undefined",
+		find: "(known?.checkpoint ?? known?.digest) !== digestOf(payload)",
+		replace: "known === undefined",
 		caughtBy: ["outbox/dead.test.ts"],
 	},
 	{

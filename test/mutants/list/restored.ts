@@ -74,8 +74,8 @@ export const RESTORED: readonly Mutant[] = [
 		guarantee: "G6",
 		does: "Says nothing of what nobody has any more, and claims in the watermark that it is there.",
 		file: "agent/redeemer.ts",
-		find: "const watermark = lost.length > 0 ? null : known;\n\t\toutbox.rebase(sessionId, { cursor, last_op_id, fresh: [...fresh, ...lost],",
-		replace: "const watermark = known;\n\t\toutbox.rebase(sessionId, { cursor, last_op_id, fresh,",
+		find: "const watermark = lost.length > 0 ? null : known;\n\t\tconst rebased = { cursor, last_op_id, fresh: [...fresh, ...lost],",
+		replace: "const watermark = known;\n\t\tconst rebased = { cursor, last_op_id, fresh,",
 		caughtBy: [SIMULATION, "agent/forgotten.test.ts"],
 	},
 	{
