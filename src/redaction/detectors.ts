@@ -44,7 +44,7 @@ export const DETECTORS: readonly Rule[] = [
 	]),
 	detector("anthropic-key", "Anthropic keys: sk-ant-… (gitleaks)", /sk-ant-/, ["(?P<key>sk-ant-[A-Za-z0-9_-]{20,})"]),
 	detector("openai-key", "OpenAI's keys and those of their form: sk-…, sk-proj-…, sk-or-v1-… (gitleaks)", /sk-/, [
-		String.raw`${START}(?P<key>sk-(?:(?:proj|svcacct|admin|or-v1)-[A-Za-z0-9_-]{20,}|[A-Za-z0-9]{32,}))`,
+		`${START}(?P<key>sk-(?:(?:proj|svcacct|admin|or-v1)-[A-Za-z0-9_-]{20,}|[A-Za-z0-9]{32,}))`,
 	]),
 	detector("google-api-key", "Google's keys: AIza…, ya29.…, GOCSPX-… (gitleaks)", /AIza|ya29\.|GOCSPX-/, [
 		String.raw`(?P<key>AIza[A-Za-z0-9_-]{35}|ya29\.[A-Za-z0-9_-]{20,}|GOCSPX-[A-Za-z0-9_-]{28})`,
@@ -62,10 +62,7 @@ export const DETECTORS: readonly Rule[] = [
 		"stripe-key",
 		"Stripe keys: sk_live_…, rk_test_…, whsec_… (Stripe: API keys)",
 		/[sr]k_(?:live|test|prod)_|whsec_/,
-		[
-			String.raw`${START}(?P<key>[sr]k_(?:live|test|prod)_[A-Za-z0-9]{10,})`,
-			String.raw`${START}(?P<key>whsec_[A-Za-z0-9+/=]{24,100})`,
-		],
+		[`${START}(?P<key>[sr]k_(?:live|test|prod)_[A-Za-z0-9]{10,})`, `${START}(?P<key>whsec_[A-Za-z0-9+/=]{24,100})`],
 	),
 	detector("npm-token", "npm tokens: npm_… (npm: about access tokens)", /npm_/, [
 		String.raw`${START}(?P<key>npm_[A-Za-z0-9]{36})\b`,

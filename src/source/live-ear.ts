@@ -3,7 +3,7 @@ import type { LiveText } from "./doorbell.ts";
 /** One event as OpenCode tells it: on its SSE stream as `payload`, in its plugins as it is. */
 export interface OpencodeEvent {
 	/** Grows with time; the same on every lane and in OpenCode's log. */
-	readonly id?: string;
+	readonly id?: unknown;
 	readonly type: string;
 	readonly properties?: Readonly<Record<string, unknown>>;
 }

@@ -4,6 +4,7 @@ import { LOOPS } from "./list/loops.ts";
 import { OUTBOX } from "./list/outbox.ts";
 import { PLUGIN } from "./list/plugin.ts";
 import { RESTORED } from "./list/restored.ts";
+import { RULES } from "./list/rules.ts";
 import { SERVER } from "./list/server.ts";
 import { STORAGE } from "./list/storage.ts";
 import { TRANSPORT } from "./list/transport.ts";
@@ -14,6 +15,7 @@ export const MUTANTS: readonly Mutant[] = [
 	...AGENT,
 	...RESTORED,
 	...LIVE,
+	...RULES,
 	...LOOPS,
 	...TRANSPORT,
 	...SERVER,

@@ -82,7 +82,7 @@ const TABLE: Record<string, { hits: string[]; misses: string[] }> = {
 			"password: string",
 			"token = getToken(a1)",
 			"password=$PASSWORD",
-			"password=${PASSWORD}",
+			["password=$", "{PASSWORD}"].join(""),
 			"password: ********",
 			"max_tokens=4096",
 			"secret = config.secret1",

@@ -86,8 +86,8 @@ export const LOOPS: readonly Mutant[] = [
 		guarantee: "G8",
 		does: "Fills the window on after a person has asked to unshare.",
 		file: "agent/replay.ts",
-		find: 'const isWanted = outbox.line(sessionId)?.wanted !== "unshare";',
-		replace: "const isWanted = true;",
+		find: 'const goesOn = wanted !== "unshare" && !held',
+		replace: "const goesOn = !held",
 		caughtBy: ["agent/attack.test.ts"],
 	},
 	{

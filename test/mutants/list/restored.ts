@@ -64,7 +64,7 @@ export const RESTORED: readonly Mutant[] = [
 		name: "put-a-newer-share-back",
 		guarantee: "G3",
 		does: "Brings a share back to what an older copy of the outbox knows, where OpenCode has forgotten the session.",
-		file: "agent/redeemer.ts",
+		file: "agent/reconcile.ts",
 		find: "return a !== null && b !== null ? a.event_id >= b.event_id : byPosition;",
 		replace: "return false;",
 		caughtBy: [SIMULATION, "agent/forgotten.test.ts"],

@@ -1,0 +1,68 @@
+import type { Mutant } from "../mutant.ts";
+
+/** Faults in what is chosen to be synced, and in what is taken out of it. */
+export const RULES: readonly Mutant[] = [
+	{
+		name: "store-what-rules-take-out",
+		guarantee: "G8",
+		does: "Reads entities around the redaction rules.",
+		file: "source/redacted.ts",
+		find: "return { ...item, payload: this.#redactor.payload(item.payload) };",
+		replace: "return item;",
+		caughtBy: ["source/redacted.test.ts"],
+	},
+	{
+		name: "leave-shares-as-they-are-under-new-rules",
+		guarantee: "G8",
+		does: "Rewrites what is stored here under new redaction rules, and compares no share.",
+		file: "outbox/redact.ts",
+		find: "const { changes } = compareAll.run(reason);",
+		replace: "const changes = 0;",
+		caughtBy: ["agent/redacted.test.ts"],
+	},
+	{
+		name: "leave-a-forgotten-share-under-new-rules",
+		guarantee: "G8",
+		does: "Takes the share of a forgotten session for right, though its rules have changed.",
+		file: "agent/redeemer.ts",
+		find: "if (isRulesOnly) {",
+		replace: "if (false as boolean) {",
+		caughtBy: ["agent/redacted.test.ts"],
+	},
+	{
+		name: "send-what-is-left-out",
+		guarantee: "G8",
+		does: "Sends what is pending of a session that the rules leave out.",
+		file: "outbox/session.ts",
+		find: ["wanted <> 'never' AND NOT $", "{IS_HELD})"].join(""),
+		replace: "wanted <> 'never')",
+		caughtBy: ["agent/selected.test.ts"],
+	},
+	{
+		name: "rules-over-a-person",
+		guarantee: "G6",
+		does: "Leaves a session out by rule, though a person has asked for it.",
+		file: "agent/selection.ts",
+		find: 'if (what === "share") return TAKEN;',
+		replace: "",
+		caughtBy: ["agent/selection.test.ts"],
+	},
+	{
+		name: "age-ends-a-session",
+		guarantee: "G1",
+		does: "Stops a session that has begun, once it has rested for long.",
+		file: "agent/selection.ts",
+		find: "!begun.has(session_id) && now",
+		replace: "now",
+		caughtBy: ["agent/selection.test.ts"],
+	},
+	{
+		name: "a-marker-within-a-marker",
+		guarantee: "G4",
+		does: "Redacts what is redacted already, so that the same rules give another text each time.",
+		file: "redaction/redactor.ts",
+		find: 'if (!text.includes("[redacted:")) return [];',
+		replace: "if (text) return [];",
+		caughtBy: ["redaction/redactor.test.ts"],
+	},
+];
