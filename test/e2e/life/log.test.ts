@@ -61,7 +61,7 @@ it("whatever happens to the log of a session, its share is equal, and stays so w
 	for (const id of ids) await opencode.prompt(id, "say: and after it");
 	await world.untilEqual(...ids);
 	for (const id of ids) {
-		await opencode.prompt(id, "say: and on");
+		await opencode.rename(id, "and on");
 		expect(world.agent.outbox.session(id)).toMatchObject({ source_state: "present", wanted: "auto" });
 	}
 	await world.untilEqual(...ids);
