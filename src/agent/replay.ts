@@ -7,7 +7,7 @@ import { decide, type Outcome } from "./decide.ts";
 import { Failure, failureOf } from "./failure.ts";
 import { type Flight, launch } from "./flight.ts";
 import { Redeemer, type RedeemerOptions } from "./redeemer.ts";
-import { verdictOf } from "./verdict.ts";
+import { isFromEarlier, verdictOf } from "./verdict.ts";
 
 /**
  * Batches under way at once on a connection before a session may add a second one of its own: whatever is sent next has
@@ -130,6 +130,8 @@ export class Replay {
 				if (flight === undefined) return "done";
 				const answer = await flight.answer;
 				if ("error" in answer) throw failureOf("use", answer.error);
+				if (isFromEarlier(flight.batch, answer.ack))
+					throw new Failure("use", "cursor_conflict", "it has some of these ops already, at other positions");
 				const verdict = verdictOf(flight.batch, answer.ack);
 				if (verdict === undefined) throw new Failure("use", "unknown", "the ack's cursor lies before its own ops");
 				// A cursor beyond all that was sealed here is another writer's doing, and it may have overtaken us by more than
@@ -226,7 +228,7 @@ export class Replay {
 		const facts = { session: sessionId, step: failure.step, outcome: failure.outcome, err: failure.message, action };
 		outbox.nack(sessionId, clock.now() + decision.waitMs, failure.message);
 		if (action === "park") outbox.park(sessionId, failure.override?.code ?? failure.outcome, failure.message);
-		if (action === "compare") outbox.mustCompare(sessionId, `another writer has appended to it: ${failure.message}`);
+		if (action === "compare") outbox.mustCompare(sessionId, `its positions are not what they were: ${failure.message}`);
 		if (action === "make_anew") {
 			this.#redeemer.doubt(sessionId);
 			outbox.giveUp(sessionId);

@@ -9,6 +9,15 @@ export interface Verdict {
 }
 
 /**
+ * True when the server has an op of the batch already, but not at the position that it was sealed for: an OpenCode that was
+ * put back to an earlier state and then to the later one again tells the same events twice. No retry mends that.
+ */
+export function isFromEarlier(batch: AppendBatch, ack: OpAck): boolean {
+	const duplicates = new Set(ack.duplicates);
+	return batch.ops.some((op) => duplicates.has(op.op_id) && op.expected_cursor >= ack.cursor);
+}
+
+/**
  * What an ack says about the batch it answers, or undefined when it contradicts itself: then the outcome is unknown.
  *
  * The transport has made sure that the ack names exactly the ops that were sent.

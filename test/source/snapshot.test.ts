@@ -1,5 +1,15 @@
 import { afterEach, beforeEach, describe, expect, it } from "vitest";
-import { type Folder, handmade, keysOf, type OpencodeDatabase, only, type Reader } from "./opencode-database.ts";
+import type { Watermark } from "../../src/model/op.ts";
+import type { SessionRead } from "../../src/source/source.ts";
+import {
+	type Folder,
+	handmade,
+	keysOf,
+	type OpencodeDatabase,
+	only,
+	type Reader,
+	takeAll,
+} from "./opencode-database.ts";
 
 let folder: Folder;
 let opencode: OpencodeDatabase;
@@ -142,5 +152,65 @@ describe("a session that was never captured", () => {
 		await reader.read();
 		opencode.sql.exec("UPDATE part SET data = '{}', time_updated = 2");
 		expect(await reader.read()).toHaveLength(1);
+	});
+});
+
+describe("a snapshot of a large session", () => {
+	const text = "x".repeat(300_000);
+	beforeEach(() => {
+		opencode.session("ses_a", false);
+		for (let n = 1; n <= 3; n++) {
+			opencode.message("ses_a", `msg_${n}`, text, false);
+			for (let p = 1; p <= 4; p++) opencode.part("ses_a", `msg_${n}`, `prt_${n}${p}`, text, false);
+		}
+	});
+	const parts = async () =>
+		(await reader.read()).map((read) => {
+			if (read.kind !== "snapshot") throw new Error(read.kind);
+			return read;
+		});
+
+	it("comes in parts of 1 MiB, each entity once and in order; the last one tells what the others held", async () => {
+		const reads = await parts();
+		expect(reads.length).toBeGreaterThanOrEqual(4);
+		expect(reads.map(({ isPartial }) => isPartial ?? false)).toEqual([...reads.slice(1).map(() => true), false]);
+		const all = reads.flatMap(({ entities }) => keysOf(entities));
+		expect(all).toEqual(keysOf((await reader.source.snapshot("ses_a"))?.entities ?? []));
+		expect([...(reads.at(-1)?.told ?? [])]).toEqual(reads.slice(0, -1).flatMap(({ entities }) => keysOf(entities)));
+		for (const { entities } of reads)
+			expect(entities.reduce((sum, entity) => sum + ("payload" in entity ? entity.payload.length : 0), 0)).toBeLessThan(
+				1024 * 1024 + 2 * text.length,
+			);
+		expect(await reader.read()).toEqual([]);
+	});
+
+	it("is of where the log stood when it began, so that the log tells what came meanwhile", async () => {
+		opencode.event("ses_a", "session.updated.1", { sessionID: "ses_a", info: { id: "ses_a" } });
+		const began = opencode.lastEvent;
+		const captured = new Map(reader.captured);
+		const reads: SessionRead[] = [];
+		for await (const read of reader.source.read(captured, takeAll, new AbortController().signal)) {
+			if (reads.push(read) === 1) opencode.message("ses_a", "msg_0", "while it was read");
+		}
+		expect(reads.at(-1)).toMatchObject({ kind: "snapshot", to: { event_id: began } });
+		reader.captured.set("ses_a", { watermark: (reads.at(-1) as { to: Watermark }).to, deleted: false });
+		expect(keysOf(only(await reader.read(), "log").changes)).toEqual(["message/msg_0"]);
+	});
+
+	it("begins again when it was left before its end", async () => {
+		for await (const read of reader.source.read(new Map(), takeAll, new AbortController().signal)) {
+			expect(read).toMatchObject({ kind: "snapshot", isPartial: true });
+			break;
+		}
+		const all = (await parts()).flatMap(({ entities }) => keysOf(entities));
+		expect(all).toEqual(keysOf((await reader.source.snapshot("ses_a"))?.entities ?? []));
+	});
+
+	it("ends without a last part when the session is deleted meanwhile", async () => {
+		const reads: SessionRead[] = [];
+		for await (const read of reader.source.read(new Map(), takeAll, new AbortController().signal)) {
+			if (reads.push(read) === 1) opencode.deleteSession("ses_a");
+		}
+		expect(reads).toEqual([expect.objectContaining({ isPartial: true })]);
 	});
 });

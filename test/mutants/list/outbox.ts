@@ -201,8 +201,8 @@ export const OUTBOX: readonly Mutant[] = [
 		guarantee: "G6",
 		does: "Marks an unshared session as unwanted, though a person has asked to share it again meanwhile.",
 		file: "outbox/session.ts",
-		find: "wanted = iif(wanted = 'share', 'share', 'never')",
-		replace: "wanted = 'never'",
+		find: "WHEN 'share' THEN 'share'",
+		replace: "WHEN 'share' THEN 'never'",
 		caughtBy: ["outbox/session.test.ts", "agent/attack.test.ts"],
 	},
 	{
