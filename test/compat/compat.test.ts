@@ -32,7 +32,7 @@ for (const line of TRIED) {
 					const agent = await machine.run();
 
 					const ids = await converse(opencode, line);
-					expect(await machine.flush()).toMatchObject(flushed);
+					expect(await machine.flush("--timeout", "5m")).toMatchObject(flushed);
 					await machine.expectEqual(...ids.kept, ids.deleted);
 					const [id = "", fork = ""] = ids.kept;
 					await expectExported(machine, opencode, fork);
@@ -49,7 +49,7 @@ for (const line of TRIED) {
 						"SELECT 1 FROM session WHERE session_id = ? AND source_state = 'deleted'",
 						ids.deleted,
 					);
-					expect(await machine.flush()).toMatchObject(flushed);
+					expect(await machine.flush("--timeout", "5m")).toMatchObject(flushed);
 					await machine.expectEqual(...ids.kept, ids.deleted);
 					await expectExported(machine, again, id);
 					await expectReason(machine, line, second.stderr());

@@ -50,7 +50,7 @@ describe("an upgrade of OpenCode", () => {
 					await opencode.prompt(gone, "say: to be deleted after the upgrade");
 				}
 				if (isUnseen) agent = await machine.run();
-				expect(await machine.flush()).toMatchObject(flushed);
+				expect(await machine.flush("--timeout", "5m")).toMatchObject(flushed);
 				await machine.expectEqual(...ids);
 				if (version === "1.2.27") {
 					await opencode.deleteSession(gone);
@@ -63,7 +63,7 @@ describe("an upgrade of OpenCode", () => {
 				await opencode.stop();
 				expect(agent.stderr()).not.toContain("vanished");
 			}
-			expect(await machine.flush()).toMatchObject(flushed);
+			expect(await machine.flush("--timeout", "5m")).toMatchObject(flushed);
 			const rows = await machine.rows("SELECT session_id, source_state FROM session ORDER BY session_id");
 			const expected = [...ids, gone].sort().map((session_id) => ({
 				session_id,
@@ -86,13 +86,13 @@ describe("an upgrade of OpenCode", () => {
 			const agent = await machine.run();
 			const { id } = await first.createSession();
 			await first.prompt(id, "say: left behind in a file");
-			expect(await machine.flush()).toMatchObject(flushed);
+			expect(await machine.flush("--timeout", "5m")).toMatchObject(flushed);
 			await first.stop();
 			const second = await start("leap", INSTALLED);
 			expect(await second.sessions()).toEqual([]);
 			const { id: next } = await second.createSession();
 			await second.prompt(next, "say: in the database");
-			expect(await machine.flush()).toMatchObject({ drained: true, pending: 0, dead: 0 });
+			expect(await machine.flush("--timeout", "5m")).toMatchObject({ drained: true, pending: 0, dead: 0 });
 			await machine.until("what is missing", "SELECT 1 FROM session WHERE source_state = 'vanished'");
 			await machine.expectEqual(next, id);
 			const { attention } = await machine.status();
