@@ -11,6 +11,8 @@ import type { SessionFacts } from "./source.ts";
 const QUEUE_BYTES_MAX = 32 * 1024 * 1024;
 /** How soon a plain event must be repeated with its number, in ms; it follows in the same breath. */
 const TWIN_MS = 500;
+/** Sessions that are remembered: thirty times as many as were seen in one place. A stream may name ever new ones. */
+const SESSIONS_MAX = 100_000;
 /** At most so many plain events wait for that. */
 const UNTWINNED_MAX = 1000;
 /** A session that nothing happened to for this long counts as quiet, in ms: then what no event tells of it is read. */
@@ -102,9 +104,10 @@ export class Heard implements Ear {
 		return this.#news;
 	}
 
+	/** Above SESSIONS_MAX what is heard of new ones is not kept; a list tells those that there are. */
 	session(id: string): HeardSession {
 		const known = this.sessions.get(id) ?? new HeardSession(id);
-		this.sessions.set(id, known);
+		if (this.sessions.size < SESSIONS_MAX) this.sessions.set(id, known);
 		return known;
 	}
 

@@ -4,6 +4,7 @@ import { describe, expect, test } from "vitest";
 import { gathered } from "../../src/cli/arguments.ts";
 import { durationFlag, parseDuration } from "../../src/cli/duration.ts";
 import { jsonFault } from "../../src/cli/json-fault.ts";
+import { opencodeOf, sourceKind } from "../../src/cli/opencode.ts";
 import { pathsIn } from "../../src/cli/paths.ts";
 import { remoteServer, resolveSettings, settingsArgs } from "../../src/cli/settings.ts";
 import { isList, SETTING_NAMES, variableOf } from "../../src/cli/settings-table.ts";
@@ -243,4 +244,22 @@ test("everything lies below the data folder", () => {
 		...{ outbox: "/d/outbox.db", lock: "/d/agent.lock" },
 		...{ serverDatabase: "/d/server/share.db", serverKey: "/d/server/key" },
 	});
+});
+
+test("the source is OpenCode's server where that is on another host, unless it is said otherwise", () => {
+	const at = (url: string) => ({ url: new URL(url) });
+	for (const url of ["http://localhost:4096", "http://127.0.0.1", "http://127.1.2.3", "http://[::1]:4096"])
+		expect(sourceKind("auto", at(url))).toBe("database");
+	for (const url of [
+		"http://build-host:4096",
+		"https://opencode.example.org",
+		"http://10.0.0.1",
+		"http://127.example.org",
+	])
+		expect(sourceKind("auto", at(url))).toBe("server");
+	expect(sourceKind("auto", undefined)).toBe("database");
+	expect(sourceKind("server", at("http://localhost"))).toBe("server");
+	expect(sourceKind("database", at("http://build-host"))).toBe("database");
+	const { settings } = resolve({ flags: { source: "server" } });
+	expect(() => opencodeOf(settings())).toThrow("source is server, and opencode-url is not set.");
 });

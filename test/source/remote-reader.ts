@@ -29,6 +29,8 @@ class ForwardClock implements Clock {
 
 export interface RemoteOptions extends ServerSourceOptions, ApiBounds, StreamOptions {
 	readonly choose?: Choose;
+	/** Where the password is. */
+	readonly env?: Readonly<Record<string, string>>;
 }
 
 /** A ServerSource with its stream, and what an outbox and a share would hold of all that it tells. */
@@ -48,7 +50,7 @@ export class RemoteReader {
 
 	constructor(url: string, options: RemoteOptions = {}) {
 		this.#options = options;
-		const address = serverAddress(url, {});
+		const address = serverAddress(url, options.env ?? {});
 		this.#heard = new Heard(this.clock);
 		this.#api = new OpencodeApi(address, options);
 		this.server = new OpencodeServer(address, { backoff: { baseMs: 1, capMs: 20 }, ...options, ear: this.#heard });
