@@ -56,5 +56,5 @@ it.skipIf(!hasPython())(
 			await tui.kill();
 		}
 	},
-	300_000,
+	900_000,
 );
