@@ -142,7 +142,7 @@ export const SERVER: readonly Mutant[] = [
 		name: "create-for-another-owner",
 		guarantee: "G8",
 		does: "Tells a share's grant to whoever has its create key, with whatever server key.",
-		file: "server/share.ts",
+		file: "server/grants.ts",
 		find: "if (before && (!sameHash(before.owner, owner) || before.session_id !== session_id))",
 		replace: "if (before && before.session_id !== session_id)",
 		caughtBy: [RULES],
