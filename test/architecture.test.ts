@@ -26,6 +26,7 @@ const FLOORS: Readonly<Record<string, number>> = {
 	source: 2,
 	transport: 2,
 	agent: 3,
+	restore: 3,
 	cli: 4,
 	"index.ts": 5,
 	"plugin.ts": 5,

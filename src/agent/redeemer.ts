@@ -177,7 +177,7 @@ export class Redeemer {
 		try {
 			return await attempt("redeem", () => connection.redeem(share.share_id, share.secret));
 		} catch (denial) {
-			if (!(denial instanceof Failure) || denial.outcome !== "denied") throw denial;
+			if (!(denial instanceof Failure) || denial.outcome !== "denied" || denial.override) throw denial;
 			const request = { session_id, create_key };
 			const grant = await attempt("create", () => connection.createShare(server.key(), request)).catch((error) => {
 				throw error instanceof Failure && error.outcome === "unknown" ? error : denial;
@@ -247,8 +247,10 @@ export class Redeemer {
 		if (truth) {
 			const known = new Set(truth.entities.map((entity) => entity.key));
 			const extras = own.filter(({ key }) => !known.has(key) && EVENTLESS.has(key));
+			// What no table holds and this outbox never captured is taken over as the share has it.
+			const adopted = new Map([...share].filter(([key]) => EVENTLESS.has(key) && !captured.has(key)));
 			const gone = goneSince([...captured.keys(), ...removed, ...truth.removed], truth.entities, truth.unreadable);
-			return { entities: [...truth.entities, ...extras], adopted: NONE, gone: [...gone], lost: [] };
+			return { entities: [...truth.entities, ...extras], adopted, gone: [...gone], lost: [] };
 		}
 		// Another copy of this outbox has brought the share further than this one ever captured: what is there is right.
 		const { watermark = null, sealed_cursor = 0 } = outbox.session(sessionId) ?? {};

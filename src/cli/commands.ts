@@ -19,6 +19,7 @@ const program = teach(
 			share: () => import("./share.ts").then(command),
 			unshare: () => import("./unshare.ts").then(command),
 			verify: () => import("./verify.ts").then(command),
+			restore: () => import("./restore.ts").then(command),
 			dead: () => import("./dead.ts").then(command),
 			serve: () => import("./serve.ts").then(command),
 		},
@@ -34,7 +35,8 @@ const program = teach(
 			73: "not allowed to write there",
 			74: "the disk is full or fails",
 			75: "not now; run it again later",
-			77: "the share server refuses the key, or the share was revoked",
+			76: "what a server answered is no whole session",
+			77: "the share server refuses the key, the share was revoked, or nothing may be overwritten",
 		},
 		examples: [
 			{ line: "opencode-outbox run", does: "Start the agent." },

@@ -14,6 +14,8 @@ export interface Settings {
 	readonly opencodeDb: string | undefined;
 	/** OpenCode's own server, without a trailing slash. */
 	readonly opencodeUrl: string | undefined;
+	/** OpenCode's program: a path, or a name on PATH. */
+	readonly opencodeBin: string;
 	/** A share server, without a trailing slash; undefined: the embedded one. */
 	readonly server: string | undefined;
 	/** Absolute. */
@@ -55,6 +57,7 @@ const FIELDS = {
 	"data-dir": "dataDir",
 	"opencode-db": "opencodeDb",
 	"opencode-url": "opencodeUrl",
+	"opencode-bin": "opencodeBin",
 	server: "server",
 	"server-key-file": "serverKeyFile",
 	share: "share",
@@ -91,6 +94,13 @@ export const SETTINGS: Table = {
 		...{ field: "opencodeUrl", hint: "URL", expected: URL_FORM, parse: httpAddress, fallback: none },
 		fallbackText: "none",
 		doc: "OpenCode's own server: wakes the agent sooner, and tells what is in no table (diffs, models).",
+	},
+	"opencode-bin": {
+		...{ field: "opencodeBin", hint: "PROGRAM", expected: "a program's name or path" },
+		parse: (text, place) => (text.includes("/") ? path(text, place) : z.string().min(1).safeParse(text)),
+		fallback: () => "opencode",
+		fallbackText: "opencode, as PATH finds it",
+		doc: "OpenCode's program, which `restore` starts for as long as it writes.",
 	},
 	server: {
 		...{ field: "server", hint: "URL", expected: URL_FORM, parse: httpAddress, fallback: none },
