@@ -73,6 +73,8 @@ const PORT = z
 	.regex(/^\d{1,5}$/)
 	.transform(Number)
 	.pipe(z.number().max(65_535));
+/** A name that is looked for on PATH. */
+const PROGRAM = z.string().regex(/^[\w.@+-]{1,100}$/);
 /** Below 10 ms a poll costs more than it tells; above an hour it is a mistake. */
 const POLL = durationSchema(10, 3_600_000);
 /** Below 1 MiB not even one message's ops fit; the upper bound is a slip of the pen. */
@@ -97,7 +99,7 @@ export const SETTINGS: Table = {
 	},
 	"opencode-bin": {
 		...{ field: "opencodeBin", hint: "PROGRAM", expected: "a program's name or path" },
-		parse: (text, place) => (text.includes("/") ? path(text, place) : z.string().min(1).safeParse(text)),
+		parse: (text, place) => (text.includes("/") ? path(text, place) : PROGRAM.safeParse(text)),
 		fallback: () => "opencode",
 		fallbackText: "opencode, as PATH finds it",
 		doc: "OpenCode's program, which `restore` starts for as long as it writes.",

@@ -1,4 +1,5 @@
 import { defineCommand } from "citty";
+import { CLAIMED } from "../agent/failure.ts";
 import { OutboxError } from "../model/errors.ts";
 import { durationFlag } from "./duration.ts";
 import { type Host, withHost } from "./host.ts";
@@ -71,6 +72,8 @@ function tell(host: Host, sessionId: string, json: boolean): number {
 	const grant = outbox.share(sessionId);
 	const session = outbox.session(sessionId);
 	if (session?.parked_code === "other_server") throw otherServer(outbox, sessionId);
+	if (session?.parked_code === CLAIMED)
+		throw new OutboxError("parked", "The session is parked: its share was taken over by another machine.");
 	if (session?.parked_code != null)
 		throw new OutboxError("parked", `The session is parked: the server answered ${session.parked_code}.`);
 	if (grant?.url == null)

@@ -39,6 +39,7 @@ describe("a setting", () => {
 			...{ dataDir: `${HOME}/.local/share/opencode-outbox`, opencodeDb: undefined, opencodeUrl: undefined },
 			...{ server: undefined, serverKeyFile: undefined, share: "auto", port: 4590, pollMs: 500, logLevel: "info" },
 			outboxMaxBytes: 2 * 1024 ** 3,
+			opencodeBin: "opencode",
 		});
 	});
 
