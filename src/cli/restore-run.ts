@@ -1,6 +1,5 @@
-import { existsSync } from "node:fs";
 import { systemClock } from "../model/clock.ts";
-import { asOutboxError, type OutboxError } from "../model/errors.ts";
+import { asOutboxError, OutboxError } from "../model/errors.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import { type Content, fetchShare } from "../restore/content.ts";
 import { OUR_EVENTS } from "../restore/events.ts";
@@ -130,15 +129,26 @@ export class RestoreRun {
 			removed: new Set(isOurs ? outbox.removedKeys(sessionId) : []),
 		};
 		const absent = { ...known, local: undefined, unreadable: new Set<string>(), lastSeq: -1, eventIds: [] };
-		if (!existsSync(this.#database.path)) return absent;
-		this.#source ??= await DatabaseSource.open(this.#database);
-		const snapshot = await this.#source.snapshot(sessionId);
+		const source = await this.#opened();
+		if (source === undefined) return absent;
+		const snapshot = await source.snapshot(sessionId);
 		const end = await readLogEnd(this.#database, sessionId, OUR_EVENTS);
 		if (snapshot === undefined) return { ...absent, ...end };
 		const entities = snapshot.entities.filter((entity): entity is Change => !isPoison(entity));
 		const local = new Map(entities.filter(({ key }) => key !== "todo").map(({ key, payload }) => [key, payload]));
 		const unreadable = new Set(snapshot.entities.filter(isPoison).map((entity) => entity.key));
 		return { ...known, ...end, local, unreadable };
+	}
+
+	/** Undefined while OpenCode has none, or has not set it up: it does so when it is started. */
+	async #opened(): Promise<DatabaseSource | undefined> {
+		if (this.#source) return this.#source;
+		try {
+			this.#source = await DatabaseSource.open(this.#database);
+		} catch (error) {
+			if (!(error instanceof OutboxError) || error.code !== "no_source") throw error;
+		}
+		return this.#source;
 	}
 
 	#started(): Promise<Opencode> {
