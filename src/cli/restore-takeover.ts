@@ -81,9 +81,9 @@ export class Takeover {
 			try {
 				return await connection.claimShare(server.key(), { share_id, create_key, next_secret: secret });
 			} catch (error) {
-				const refusal = refusalOf(error);
-				// Another machine has claimed it since this one used that key.
-				if (refusal?.details.claimed_at !== undefined && this.#generation < last) continue;
+				// The owner's key was good for the list of shares, so it is this create key that is used up: another machine has
+				// claimed the share since, or this one has made another share with it and forgot.
+				if (refusalOf(error)?.code === "denied" && this.#generation < last) continue;
 				throw claimError(this.#share, error);
 			}
 		}

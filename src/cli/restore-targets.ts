@@ -1,4 +1,5 @@
-import { OutboxError } from "../model/errors.ts";
+import { messageOf, OutboxError } from "../model/errors.ts";
+import { refusalOf } from "../protocol/refusal.ts";
 import { type ShareListing, Slug } from "../protocol/schema.ts";
 import type { Connection } from "../transport/transport.ts";
 import { printable } from "./terminal.ts";
@@ -38,11 +39,14 @@ export function targetOfLink(link: string): Target {
 	return { slug, data: `${server}/api/share/${slug}/data`, link, listing: undefined, root: slug, notes: [] };
 }
 
-/** Every share of a server key, page by page. Throws what the connection throws. */
+/** Every share of a server key, page by page. Throws OutboxError denied, unreachable. */
 export async function listAll(connection: Connection, key: string): Promise<ShareListing[]> {
 	const all: ShareListing[] = [];
 	for (let after: string | undefined; ; ) {
-		const page = await connection.listShares(key, after);
+		const page = await connection.listShares(key, after).catch((error: unknown) => {
+			const code = refusalOf(error)?.code === "denied" ? "denied" : "unreachable";
+			throw new OutboxError(code, `The server does not list its shares: ${messageOf(error)}`, { cause: error });
+		});
 		all.push(...page.shares);
 		if (page.next === null) return all;
 		after = page.next;

@@ -1,6 +1,7 @@
 import { defineCommand } from "citty";
 import { CLAIMED } from "../agent/failure.ts";
 import { OutboxError } from "../model/errors.ts";
+import { RESTORING } from "../outbox/adopt.ts";
 import { durationFlag } from "./duration.ts";
 import { type Host, withHost } from "./host.ts";
 import { createLogger } from "./logger.ts";
@@ -34,6 +35,10 @@ const share = defineCommand({
 		return withHost(settings, log, async (host) => {
 			const { outbox } = host;
 			await requireSession(settings, outbox, args.session);
+			if (outbox.session(args.session)?.parked_code === RESTORING)
+				throw new OutboxError("parked", "The session's restore has not ended.", {
+					hint: `Run it again: \`opencode-outbox restore --continue ${args.session}\`.`,
+				});
 			outbox.want(args.session, "share");
 			await host.capture(signal).catch((error: unknown) => {
 				// OpenCode may have forgotten the session; the outbox has not.
