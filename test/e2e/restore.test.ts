@@ -9,6 +9,9 @@ import { Lab, type Machine, type Server, type ShareFacts } from "./lab.ts";
 const RESTORE_MS_MAX = 240_000;
 const TEST_MS_MAX = 600_000;
 
+/** Each test starts a dozen programs: what is not the whole story of a lost machine is for `npm run test:restore`. */
+const isLong = process.env.RESTORE === "long";
+
 const lab = new Lab();
 let server: Server;
 /** The machine that is lost: its OpenCode, its data. */
@@ -93,7 +96,7 @@ beforeAll(async () => {
 }, TEST_MS_MAX);
 afterAll(() => lab.close(), TEST_MS_MAX);
 
-describe("a link alone", () => {
+describe.runIf(isLong)("a link alone", () => {
 	it(
 		"brings a copy here, whole, however often restore is killed, and repeating it changes nothing",
 		async () => {
@@ -201,7 +204,7 @@ describe("a machine that was lost", () => {
 		TEST_MS_MAX,
 	);
 
-	it(
+	it.runIf(isLong)(
 		"is rebuilt with every session of its server key, but those that were deleted",
 		async () => {
 			const lost = await lab.opencode("lost", { git: true });
