@@ -9,7 +9,7 @@ import { Lab, type Machine, type Server, type ShareFacts } from "./lab.ts";
 const RESTORE_MS_MAX = 240_000;
 const TEST_MS_MAX = 600_000;
 
-/** Each test starts a dozen programs: what is not the whole story of a lost machine is for `npm run test:restore`. */
+/** Each test starts dozens of programs, minutes on a busy machine: they are for `npm run test:restore`. */
 const isLong = process.env.RESTORE === "long";
 
 const lab = new Lab();
@@ -138,7 +138,7 @@ describe.runIf(isLong)("a link alone", () => {
 	);
 });
 
-describe("a machine that was lost", () => {
+describe.runIf(isLong)("a machine that was lost", () => {
 	it(
 		"is continued on another one; when it comes back nothing is lost on either side, and its status says why",
 		async () => {
@@ -204,7 +204,7 @@ describe("a machine that was lost", () => {
 		TEST_MS_MAX,
 	);
 
-	it.runIf(isLong)(
+	it(
 		"is rebuilt with every session of its server key, but those that were deleted",
 		async () => {
 			const lost = await lab.opencode("lost", { git: true });
@@ -240,6 +240,6 @@ describe("a machine that was lost", () => {
 	);
 });
 
-it("told no secret, and left nothing open to others", async () => {
+it.runIf(isLong)("told no secret, and left nothing open to others", async () => {
 	await lab.expectNothingTold();
 });
