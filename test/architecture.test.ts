@@ -27,6 +27,7 @@ const FLOORS: Readonly<Record<string, number>> = {
 	source: 2,
 	transport: 2,
 	agent: 3,
+	restore: 3,
 	cli: 4,
 	plugin: 5,
 	"index.ts": 6,

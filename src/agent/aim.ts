@@ -53,7 +53,10 @@ export function aimOf(
 		const extras = own.filter(({ key }) => !known.has(key) && EVENTLESS.has(key));
 		const gone = goneSince([...captured.keys(), ...removed, ...truth.removed], truth.entities, truth.unreadable);
 		const { entities, adopted, committed } = overTruth(truth.entities, checkpoints, share);
-		return { entities: [...entities, ...extras], adopted, committed, gone: [...gone], lost: [] };
+		// What no table holds and this outbox never captured is taken over as the share has it.
+		const foreign = [...share].filter(([key]) => EVENTLESS.has(key) && !captured.has(key));
+		const kept = new Map([...adopted, ...foreign]);
+		return { entities: [...entities, ...extras], adopted: kept, committed, gone: [...gone], lost: [] };
 	}
 	const kept = new Set(own.map(({ key }) => key));
 	const committed = new Map([...checkpoints].map(([key, text]) => [key, text.digest]));

@@ -43,7 +43,9 @@ export function compare(
 		// An empty list that nobody has says nothing.
 		if (payload === "[]" && !share.has(key)) continue;
 		const digest = digestOf(payload);
-		if (share.get(key) === digest && !removed.has(messageIdOf(key))) same.set(key, digest);
+		// A session that is marked as deleted and is here after all is said anew, which takes the mark back.
+		const isMarked = key === keys.session && share.has(keys.sessionDeleted);
+		if (share.get(key) === digest && !isMarked && !removed.has(messageIdOf(key))) same.set(key, digest);
 		else fresh.push({ op_id: newId(), type, key, payload });
 	}
 	return { fresh, same };

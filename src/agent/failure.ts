@@ -2,6 +2,9 @@ import { messageOf } from "../model/errors.ts";
 import { refusalOf } from "../protocol/refusal.ts";
 import type { Action, Outcome, Step } from "./decide.ts";
 
+/** What a session is parked with whose share another machine has taken over. */
+export const CLAIMED = "claimed";
+
 /** A call that did not succeed, with what is known of its outcome. */
 export class Failure extends Error {
 	readonly step: Step;
@@ -28,6 +31,11 @@ export class Failure extends Error {
 export function failureOf(step: Step, thrown: unknown): Failure {
 	const refusal = refusalOf(thrown);
 	if (refusal === undefined) return new Failure(step, "unknown", messageOf(thrown));
+	const { claimed_at } = refusal.details;
+	if (claimed_at !== undefined) {
+		const message = `the share was taken over by another machine at ${timeOf(claimed_at)}`;
+		return new Failure(step, refusal.code, message, { override: { action: "park", code: CLAIMED } });
+	}
 	return new Failure(step, refusal.code, refusal.message, { retryAfterMs: refusal.retry_after_ms });
 }
 
@@ -38,4 +46,10 @@ export async function attempt<T>(step: Step, call: () => Promise<T>): Promise<T>
 	} catch (error) {
 		throw failureOf(step, error);
 	}
+}
+
+/** A time that a server tells, which may be no time at all. */
+function timeOf(at: number): string {
+	const date = new Date(at);
+	return Number.isNaN(date.getTime()) ? "an unknown time" : date.toISOString();
 }

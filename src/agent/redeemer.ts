@@ -175,7 +175,7 @@ export class Redeemer {
 		try {
 			return await attempt("redeem", () => connection.redeem(share.share_id, share.secret));
 		} catch (denial) {
-			if (!(denial instanceof Failure) || denial.outcome !== "denied") throw denial;
+			if (!(denial instanceof Failure) || denial.outcome !== "denied" || denial.override) throw denial;
 			const request = { session_id, create_key };
 			const grant = await attempt("create", () => connection.createShare(server.key(), request)).catch((error) => {
 				throw error instanceof Failure && error.outcome === "unknown" ? error : denial;

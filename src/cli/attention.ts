@@ -1,4 +1,6 @@
 import { basename } from "node:path";
+import { CLAIMED } from "../agent/failure.ts";
+import { RESTORING } from "../outbox/adopt.ts";
 import type { SessionReport } from "../outbox/report.ts";
 import { PASSWORD_HINT } from "../source/http.ts";
 import type { Status } from "./status-facts.ts";
@@ -81,7 +83,13 @@ export function attentionTo(
 		const { session_id: id, dead } = session;
 		if (session.state === "parked") {
 			const why = session.last_error === null ? "" : `: ${session.last_error}`;
-			add(id, `It is parked (${session.parked_code})${why}`, afterParking(session));
+			const kept =
+				session.parked_code === CLAIMED ? `; ${count(session.pending, "change")} of this machine kept here` : "";
+			add(id, `It is parked (${session.parked_code})${why}${kept}`, afterParking(session));
+		}
+		if (session.parked_code === RESTORING) {
+			const next = `Run it again: \`opencode-outbox restore --continue ${id}\`. It goes on from where it was.`;
+			add(id, `Its restore has not ended; nothing of it is synced until then (${session.url}).`, next);
 		}
 		if (dead > 0) {
 			const next = `\`opencode-outbox dead list --session ${id}\`, then \`dead revive\` or \`dead discard\`.`;
@@ -107,6 +115,8 @@ function afterParking({ session_id: id, parked_code, url }: SessionReport): stri
 	if (parked_code === "other_server") return `Run the agent with the server that has the share (${url}). Or: ${forget}`;
 	if (parked_code === "wish_lost")
 		return `What was asked of it went with a damaged outbox. \`opencode-outbox share ${id}\` shares it, \`unshare ${id}\` does not.`;
+	if (parked_code === CLAIMED)
+		return `\`opencode-outbox restore ${url}\` brings what the other machine did, beside this with --fork where both went on; --continue takes it back. To share this copy by itself: \`opencode-outbox unshare --forget ${id}\`, then \`opencode-outbox share ${id}\`.`;
 	if (parked_code === "denied") return `Its ops are kept. Somebody has changed the share's secret. ${forget}`;
 	if (parked_code === "invalid_request")
 		return "Upgrade opencode-outbox here or on the server, then restart the agent.";

@@ -21,6 +21,7 @@ const program = teach(
 			verify: () => import("./verify.ts").then(command),
 			sessions: () => import("./sessions.ts").then(command),
 			redact: () => import("./redact.ts").then(command),
+			restore: () => import("./restore.ts").then(command),
 			dead: () => import("./dead.ts").then(command),
 			serve: () => import("./serve.ts").then(command),
 		},
@@ -36,7 +37,8 @@ const program = teach(
 			73: "not allowed to write there",
 			74: "the disk is full or fails",
 			75: "not now; run it again later",
-			77: "the share server refuses the key, or the share was revoked",
+			76: "what a server answered is no whole session",
+			77: "the share server refuses the key, the share was revoked, or nothing may be overwritten",
 		},
 		examples: [
 			{ line: "opencode-outbox run", does: "Start the agent." },

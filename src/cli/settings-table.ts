@@ -19,6 +19,8 @@ export interface Settings {
 	readonly opencodeUrl: string | undefined;
 	/** Where OpenCode's sessions are read from. */
 	readonly source: "auto" | "database" | "server";
+	/** OpenCode's program: a path, or a name on PATH. */
+	readonly opencodeBin: string;
 	/** A share server, without a trailing slash; undefined: the embedded one. */
 	readonly server: string | undefined;
 	/** Absolute. */
@@ -84,6 +86,7 @@ const FIELDS = {
 	"opencode-db": "opencodeDb",
 	"opencode-url": "opencodeUrl",
 	source: "source",
+	"opencode-bin": "opencodeBin",
 	server: "server",
 	"server-key-file": "serverKeyFile",
 	share: "share",
@@ -109,6 +112,8 @@ const PORT = z
 	.regex(/^\d{1,5}$/)
 	.transform(Number)
 	.pipe(z.number().max(65_535));
+/** A name that is looked for on PATH. */
+const PROGRAM = z.string().regex(/^[\w.@+-]{1,100}$/);
 /** Below 10 ms a poll costs more than it tells; above an hour it is a mistake. */
 const POLL = durationSchema(10, 3_600_000);
 /** Below 100 ms it would be most of what the outbox writes. */
@@ -147,6 +152,13 @@ export const SETTINGS: Table = {
 		fallback: () => "auto",
 		fallbackText: "auto",
 		doc: "Where sessions are read from. server: from opencode-url alone, without OpenCode's files; auto: so if that is on another host.",
+	},
+	"opencode-bin": {
+		...{ field: "opencodeBin", hint: "PROGRAM", expected: "a program's name or path" },
+		parse: (text, place) => (text.includes("/") ? path(text, place) : PROGRAM.safeParse(text)),
+		fallback: () => "opencode",
+		fallbackText: "opencode, as PATH finds it",
+		doc: "OpenCode's program, which `restore` starts for as long as it writes.",
 	},
 	server: {
 		...{ field: "server", hint: "URL", expected: URL_FORM, parse: httpAddress, fallback: none },

@@ -1,5 +1,7 @@
 import { defineCommand } from "citty";
+import { CLAIMED } from "../agent/failure.ts";
 import { OutboxError } from "../model/errors.ts";
+import { RESTORING } from "../outbox/adopt.ts";
 import { durationFlag } from "./duration.ts";
 import { type Host, withHost } from "./host.ts";
 import { createLogger } from "./logger.ts";
@@ -43,6 +45,10 @@ const share = defineCommand({
 		return withHost(settings, log, async (host) => {
 			const { outbox } = host;
 			await requireSession(settings, outbox, args.session);
+			if (outbox.session(args.session)?.parked_code === RESTORING)
+				throw new OutboxError("parked", "The session's restore has not ended.", {
+					hint: `Run it again: \`opencode-outbox restore --continue ${args.session}\`.`,
+				});
 			outbox.want(args.session, "share");
 			await host.capture(signal).catch((error: unknown) => {
 				// OpenCode may have forgotten the session; the outbox has not.
@@ -81,6 +87,8 @@ function tell(host: Host, sessionId: string, json: boolean): number {
 	const grant = outbox.share(sessionId);
 	const session = outbox.session(sessionId);
 	if (session?.parked_code === "other_server") throw otherServer(outbox, sessionId);
+	if (session?.parked_code === CLAIMED)
+		throw new OutboxError("parked", "The session is parked: its share was taken over by another machine.");
 	if (session?.parked_code != null)
 		throw new OutboxError("parked", `The session is parked: the server answered ${session.parked_code}.`);
 	if (grant?.url == null)

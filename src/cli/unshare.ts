@@ -1,4 +1,5 @@
 import { defineCommand } from "citty";
+import { CLAIMED } from "../agent/failure.ts";
 import { OutboxError } from "../model/errors.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import { durationFlag } from "./duration.ts";
@@ -76,6 +77,10 @@ function notDeleted(outbox: Outbox, sessionId: string): OutboxError {
 	const parked = outbox.session(sessionId)?.parked_code ?? null;
 	if (parked === "other_server") return otherServer(outbox, sessionId);
 	const url = outbox.share(sessionId)?.url ?? "";
+	if (parked === CLAIMED)
+		return new OutboxError("denied", `The share ${url} is another machine's by now, which alone can delete it.`, {
+			hint: "`--forget` drops what is kept here; `share` then shares this copy by itself.",
+		});
 	if (parked !== null)
 		return new OutboxError("denied", `The server refuses to delete the share ${url} (${parked}).`, {
 			hint: "Its secret was changed elsewhere; only its new holder can delete it. `--forget` drops what is kept here.",

@@ -22,3 +22,13 @@ export function createKeysOf(identity: string): CreateKey {
 			.update(JSON.stringify(["create key", serverId, sessionId, generation]))
 			.digest("base64url");
 }
+
+/**
+ * The secret of a share that was made or claimed with a create key: base64url, 43 characters.
+ *
+ * Derived, so that `createShare` can answer a repeated call with the same grant while the server keeps no secret: only
+ * who has the create key can derive it, and the server has that just for the length of the call.
+ */
+export function firstSecret(createKey: string, shareId: string): string {
+	return createHmac("sha256", createKey).update(`${shareId} share secret`).digest("base64url");
+}

@@ -1,6 +1,7 @@
 import { openDatabase } from "../sqlite/database.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { ackVerb, batchBelow, lastBelow, nackVerb, recoverVerb, releaseVerb } from "./ack.ts";
+import { adoptVerbs } from "./adopt.ts";
 import { agentVerbs } from "./agent-row.ts";
 import { appendVerb } from "./append.ts";
 import { checkpointsQuery, checkpointVerb } from "./checkpoint.ts";
@@ -62,6 +63,7 @@ export function outboxOn(sqlite: Sqlite) {
 		...sessionVerbs(sqlite),
 		...excludeVerbs(sqlite),
 		...grantVerbs(sqlite),
+		...adoptVerbs(sqlite),
 		...agentVerbs(sqlite),
 		...storageVerbs(sqlite),
 		deadLetters: dead.list,

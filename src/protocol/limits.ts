@@ -54,6 +54,14 @@ export const KEY_CHARS_MAX = 500;
 export const DIGESTS_PER_PAGE = 1000;
 export const DIGEST_PAGE_BYTES = 150 * KIB;
 
+/** Shares in one page of `listShares`: at most about 500 KB on the wire. */
+export const LISTINGS_PER_PAGE = 100;
+
+export const LISTING_PAGE_BYTES = 500 * KIB;
+
+/** Characters of a title, and of a directory, in a listing; longer ones are cut. */
+export const LISTING_TEXT_CHARS_MAX = 1000;
+
 /** Ops in one delivery to a watcher. */
 export const WATCH_OPS_PER_DELIVERY = 200;
 

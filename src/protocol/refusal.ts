@@ -1,6 +1,13 @@
 import { isRefusal, type Refusal } from "./codes.ts";
 import { RETRY_AFTER_MS_MAX } from "./limits.ts";
 
+export interface RefusalDetails {
+	/** For `stale_epoch`: the share's current epoch. */
+	readonly capability_epoch?: number;
+	/** For `denied`: what was shown was good until then, in epoch ms, when another machine took the share over. */
+	readonly claimed_at?: number;
+}
+
 /**
  * A decision of the server, as an exception: the call was refused and had no effect.
  *
@@ -8,16 +15,11 @@ import { RETRY_AFTER_MS_MAX } from "./limits.ts";
  */
 export class ShareRefusal extends Error {
 	readonly code: Refusal;
-	/** For `stale_epoch`: the share's current epoch. */
-	readonly details: { capability_epoch?: number };
+	readonly details: RefusalDetails;
 	/** Lower bound of the wait before the next attempt, in ms. */
 	readonly retry_after_ms: number | undefined;
 
-	constructor(
-		code: Refusal,
-		message: string,
-		options: { details?: { capability_epoch?: number }; retry_after_ms?: number } = {},
-	) {
+	constructor(code: Refusal, message: string, options: { details?: RefusalDetails; retry_after_ms?: number } = {}) {
 		super(message);
 		this.name = "ShareRefusal";
 		this.code = code;
@@ -32,11 +34,22 @@ export function refusalOf(thrown: unknown): ShareRefusal | undefined {
 	if (!(thrown instanceof Error)) return undefined;
 	const { code, details, retry_after_ms } = thrown as Error & Record<"code" | "details" | "retry_after_ms", unknown>;
 	if (!isRefusal(code)) return undefined;
-	const epoch = (details as { capability_epoch?: unknown } | undefined)?.capability_epoch;
 	return new ShareRefusal(code, thrown.message, {
-		details: typeof epoch === "number" ? { capability_epoch: epoch } : {},
+		details: detailsOf(details),
 		...(typeof retry_after_ms === "number" && retry_after_ms > 0
 			? { retry_after_ms: Math.min(retry_after_ms, RETRY_AFTER_MS_MAX) }
 			: {}),
 	});
+}
+
+/** The members that we know, where they are what they should be. */
+function detailsOf(told: unknown): RefusalDetails {
+	const { capability_epoch, claimed_at } = (typeof told === "object" && told !== null ? told : {}) as Record<
+		keyof RefusalDetails,
+		unknown
+	>;
+	return {
+		...(typeof capability_epoch === "number" ? { capability_epoch } : {}),
+		...(Number.isSafeInteger(claimed_at) ? { claimed_at: claimed_at as number } : {}),
+	};
 }

@@ -1,9 +1,11 @@
 import type { RpcTarget } from "capnweb";
 import type {
 	AppendBatch,
+	ClaimRequest,
 	CreateShareRequest,
 	Delta,
 	DigestPage,
+	ListingPage,
 	OpAck,
 	RevokeRequest,
 	ShareGrant,
@@ -15,7 +17,15 @@ import type {
 export interface ShareRpc extends RpcTarget {
 	/** Makes a share, or returns the grant made before for the same `create_key`. Codes: denied, revoked. */
 	createShare(serverKey: string, request: CreateShareRequest): Promise<ShareGrant>;
-	/** Scope "append". Repeatable. Codes: not_found, denied, revoked. */
+	/** The shares that this server key made or claimed, tombstones too, a page after a share's id. Code: denied. */
+	listShares(serverKey: string, after?: string): Promise<ListingPage>;
+	/**
+	 * Takes a share over: sets its secret and its create key, and bumps the epoch. For its owner only. Asked for again with
+	 * the same request it changes nothing. Who holds what it replaced is told `denied` with `details.claimed_at` from now
+	 * on, and makes no new share with it. Codes: denied, not_found, revoked.
+	 */
+	claimShare(serverKey: string, request: ClaimRequest): Promise<ShareGrant>;
+	/** Scope "append". Repeatable. Codes: not_found, denied (`details.claimed_at` after a claim), revoked. */
 	redeemShare(shareId: string, secret: string): Promise<ShareCapability>;
 	/** Scope "view": whoever has the link. Codes: not_found, revoked. */
 	viewShare(slug: string): Promise<ShareCapability>;

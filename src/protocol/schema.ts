@@ -1,7 +1,15 @@
 import { z } from "zod";
 import { OP_TYPES } from "../model/op.ts";
 import { REJECTIONS } from "./codes.ts";
-import { DELTA_CHARS_MAX, DIGESTS_PER_PAGE, ID_CHARS_MAX, KEY_CHARS_MAX, LIMITS } from "./limits.ts";
+import {
+	DELTA_CHARS_MAX,
+	DIGESTS_PER_PAGE,
+	ID_CHARS_MAX,
+	KEY_CHARS_MAX,
+	LIMITS,
+	LISTING_TEXT_CHARS_MAX,
+	LISTINGS_PER_PAGE,
+} from "./limits.ts";
 
 const id = z.string().min(1).max(ID_CHARS_MAX);
 const key = z.string().min(1).max(KEY_CHARS_MAX);
@@ -112,6 +120,42 @@ export const RevokeRequest = z.discriminatedUnion("rotate_secret", [
 	z.strictObject({ rotate_secret: z.literal(true), next_secret: NextSecret, rotate_slug: z.boolean() }),
 ]);
 export type RevokeRequest = z.infer<typeof RevokeRequest>;
+
+/**
+ * Takes a share over for another machine of the same owner. Both credentials are the client's own, made and stored before
+ * the call: said again after a lost reply, the answer is the same.
+ */
+export const ClaimRequest = z.strictObject({ share_id: id, create_key: secret, next_secret: NextSecret });
+export type ClaimRequest = z.infer<typeof ClaimRequest>;
+
+/** One of an owner's shares, as a list of them tells it; bears no secret. */
+export const ShareListing = z.strictObject({
+	share_id: id,
+	session_id: id,
+	slug: Slug,
+	url: z.url().max(2000),
+	cursor: count,
+	created_at: count,
+	/** True for a share that was deleted: nothing of it is left. */
+	deleted: z.boolean(),
+	/** True when its session was deleted in OpenCode, and the share kept. */
+	session_deleted: z.boolean(),
+	/** What the session says of itself; null where it does not, or not so. */
+	parent_id: id.nullable(),
+	title: z.string().max(LISTING_TEXT_CHARS_MAX).nullable(),
+	directory: z.string().max(LISTING_TEXT_CHARS_MAX).nullable(),
+	/** Epoch ms. */
+	updated_at: count.nullable(),
+});
+export type ShareListing = z.infer<typeof ShareListing>;
+
+export const ListingPage = z.strictObject({
+	/** In the order of their ids. */
+	shares: z.array(ShareListing).max(LISTINGS_PER_PAGE),
+	/** Pass as `after` for the next page; null on the last one. */
+	next: id.nullable(),
+});
+export type ListingPage = z.infer<typeof ListingPage>;
 
 export const Delta = z.strictObject({
 	key,

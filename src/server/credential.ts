@@ -1,4 +1,4 @@
-import { createHmac, hash, timingSafeEqual } from "node:crypto";
+import { hash, timingSafeEqual } from "node:crypto";
 
 /** Cryptographically strong random bytes, as an argument. */
 export type RandomBytes = (size: number) => Uint8Array;
@@ -13,16 +13,6 @@ export function newShareId(random: RandomBytes): string {
 /** What names a share in its link: 24 characters of [a-zA-Z0-9_-]. */
 export function newSlug(random: RandomBytes): string {
 	return base64url(random(ID_BYTES));
-}
-
-/**
- * The secret that a share begins with: base64url, 43 characters.
- *
- * Derived, so that `createShare` can answer a repeated call with the same grant while the server keeps no secret: only
- * who has the create key can derive it, and the server has that just for the length of the call.
- */
-export function firstSecret(createKey: string, shareId: string): string {
-	return createHmac("sha256", createKey).update(`${shareId} share secret`).digest("base64url");
 }
 
 /**

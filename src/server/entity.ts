@@ -7,8 +7,8 @@ import { DIGESTS_PER_PAGE, LIMITS, WATCH_OPS_PER_DELIVERY } from "../protocol/li
 import type { DigestPage, WatchedOp } from "../protocol/schema.ts";
 import { entity } from "./share.sql.ts";
 
-/** What OpenCode imports, in the order in which it wants it. */
-const EXPORTED: readonly OpType[] = ["session", "message", "part", "session_diff", "model"];
+/** What OpenCode imports, in the order in which it wants it, and what it leaves out: todos are for `restore` to tell of. */
+const EXPORTED: readonly OpType[] = ["session", "message", "part", "session_diff", "model", "todo"];
 
 /** The materialised entities of all shares: what the ops of each add up to. */
 export class Entities {

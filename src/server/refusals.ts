@@ -12,6 +12,12 @@ export function rotated(): ShareRefusal {
 	return new ShareRefusal("revoked", "The credential was rotated away.");
 }
 
+/** To the holder of what a claim has taken from it; `denied`, as to anybody whose credential does not fit. */
+export function claimed(claimed_at: number): ShareRefusal {
+	const message = "The share was taken over by another machine of its owner.";
+	return new ShareRefusal("denied", message, { details: { claimed_at } });
+}
+
 export function noScope(): ShareRefusal {
 	return new ShareRefusal("denied", "Who only has the link may only look.");
 }

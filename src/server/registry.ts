@@ -1,8 +1,9 @@
-import { eq, type SQL, sql } from "drizzle-orm";
+import { and, eq, type SQL, sql } from "drizzle-orm";
 import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
 import { retired, share } from "./share.sql.ts";
 
 export type ShareRow = typeof share.$inferSelect;
+export type RetiredRow = typeof retired.$inferSelect;
 
 /** The rows of the shares themselves, tombstones included, and the credentials that were rotated away. */
 export class Registry {
@@ -20,9 +21,9 @@ export class Registry {
 		this.#bySlug = by(eq(share.slug, sql.placeholder("value")));
 		this.#byCreateKey = by(eq(share.create_key_hash, sql.placeholder("value")));
 		this.#retired = db
-			.select({ share_id: retired.share_id })
+			.select()
 			.from(retired)
-			.where(eq(retired.hash, sql.placeholder("hash")))
+			.where(and(eq(retired.hash, sql.placeholder("hash")), eq(retired.kind, sql.placeholder("kind"))))
 			.prepare();
 		this.#advance = db
 			.update(share)
@@ -62,13 +63,13 @@ export class Registry {
 		this.#db.update(share).set(row).where(eq(share.share_id, row.share_id)).run();
 	}
 
-	/** Remembers a credential that was rotated away. */
-	retire(share_id: string, hash: string, retired_at: number): void {
-		this.#db.insert(retired).values({ hash, share_id, retired_at }).run();
+	/** Remembers a credential that is good for nothing from now on. */
+	retire(row: RetiredRow): void {
+		this.#db.insert(retired).values(row).onConflictDoUpdate({ target: retired.hash, set: row }).run();
 	}
 
-	/** The share that a credential was rotated away from, or undefined. */
-	retiredOf(hash: string): string | undefined {
-		return this.#retired.get({ hash })?.share_id;
+	/** What became of a credential that was retired, or undefined. */
+	retiredOf(kind: RetiredRow["kind"], hash: string): RetiredRow | undefined {
+		return this.#retired.get({ hash, kind });
 	}
 }

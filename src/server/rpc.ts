@@ -5,10 +5,12 @@ import { ShareRefusal } from "../protocol/refusal.ts";
 import type { ShareCapability, ShareRpc, Subscription, WatchSink } from "../protocol/rpc.ts";
 import {
 	AppendBatch,
+	ClaimRequest,
 	CreateShareRequest,
 	Delta,
 	type DigestPage,
 	DurableOp,
+	type ListingPage,
 	type OpAck,
 	RevokeRequest,
 	Secret,
@@ -52,6 +54,25 @@ export class Api extends RpcTarget implements ShareRpc {
 			const key = parse(ServerKey, serverKey, "server_key");
 			const grant = this.#context.rules.createShare(key, parse(CreateShareRequest, request, "request"));
 			this.#connection.known();
+			return grant;
+		});
+	}
+
+	listShares(serverKey: string, after?: string): Promise<ListingPage> {
+		return this.#connection.run(() => {
+			const key = parse(ServerKey, serverKey, "server_key");
+			const page = this.#context.rules.listShares(key, parse(ShareId.optional(), after, "after"));
+			this.#connection.known();
+			return page;
+		});
+	}
+
+	claimShare(serverKey: string, request: ClaimRequest): Promise<ShareGrant> {
+		return this.#connection.run(() => {
+			const key = parse(ServerKey, serverKey, "server_key");
+			const grant = this.#context.rules.claimShare(key, parse(ClaimRequest, request, "request"));
+			this.#connection.known();
+			this.#context.hub.ended(grant.share_id);
 			return grant;
 		});
 	}

@@ -32,16 +32,24 @@ export const share = sqliteTable(
 		/** Epoch ms; null while the share lives. */
 		deleted_at: integer("deleted_at"),
 	},
-	(table) => [uniqueIndex("share_create_key_hash").on(table.create_key_hash), uniqueIndex("share_slug").on(table.slug)],
+	(table) => [
+		uniqueIndex("share_create_key_hash").on(table.create_key_hash),
+		uniqueIndex("share_slug").on(table.slug),
+		index("share_owner").on(table.owner, table.share_id),
+	],
 );
 
 /**
- * A slug that was rotated away. Appears with the rotation and never goes: who comes with the old link is told `revoked`,
- * which a guesser is not.
+ * A credential that is good for nothing any more. Appears when it is rotated away and never goes: who comes with an old
+ * link is told `revoked`, who comes with what a claim took from it is told when that was; a guesser is told neither.
  */
 export const retired = sqliteTable("retired", {
-	/** Hex sha256 of the slug. */
+	/** Hex sha256 of the credential. */
 	hash: text("hash").primaryKey(),
+	/** What it was: a slug that was rotated away; the secret or the create key that a share had before it was claimed. */
+	kind: text("kind", { enum: ["slug", "secret", "create_key"] })
+		.notNull()
+		.default("slug"),
 	share_id: text("share_id").notNull(),
 	/** Epoch ms. */
 	retired_at: integer("retired_at").notNull(),
@@ -99,7 +107,9 @@ export const audit = sqliteTable(
 		id: integer("id").primaryKey({ autoIncrement: true }),
 		/** Epoch ms. */
 		at: integer("at").notNull(),
-		event: text("event", { enum: ["granted", "redeemed", "refused", "revoked", "deleted"] }).notNull(),
+		event: text("event", {
+			enum: ["granted", "redeemed", "refused", "revoked", "deleted", "claimed", "listed"],
+		}).notNull(),
 		/** The call that asked for it. */
 		method: text("method").notNull(),
 		/** Null when the call named no share that exists. */

@@ -1,13 +1,14 @@
 import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
 import { assert } from "../model/assert.ts";
-import type { Clock } from "../model/clock.ts";
 import type { OpType } from "../model/op.ts";
 import { LEDGER_OPS, LIMITS, type ShareLimits } from "../protocol/limits.ts";
 import { ShareRefusal } from "../protocol/refusal.ts";
 import type {
 	AppendBatch,
+	ClaimRequest,
 	CreateShareRequest,
 	DigestPage,
+	ListingPage,
 	OpAck,
 	RevokeRequest,
 	ShareGrant,
@@ -16,19 +17,18 @@ import type {
 } from "../protocol/schema.ts";
 import { applyBatch, refuseMisshapen, standingOf } from "./append.ts";
 import { AuditLog } from "./audit.ts";
-import { credentialHash, firstSecret, newShareId, newSlug, type RandomBytes, sameHash } from "./credential.ts";
+import { credentialHash, newSlug, sameHash } from "./credential.ts";
 import { Entities } from "./entity.ts";
+import { Grants, type GrantsOptions } from "./grants.ts";
 import { Ledger } from "./ledger.ts";
-import { deleted, noScope, notFound, rotated, stale } from "./refusals.ts";
+import { Listings } from "./listings.ts";
+import { Owners } from "./owners.ts";
+import { claimed, deleted, noScope, notFound, rotated, stale } from "./refusals.ts";
 import { Registry, type ShareRow } from "./registry.ts";
 
-export interface ShareRulesOptions {
-	readonly clock: Pick<Clock, "now">;
-	readonly random: RandomBytes;
+export interface ShareRulesOptions extends GrantsOptions {
 	/** Who may make shares. */
 	readonly serverKeys: readonly string[];
-	/** The public link of a slug. */
-	readonly url: (slug: string) => string;
 	/** Default LIMITS; never higher. */
 	readonly limits?: ShareLimits;
 	/** Op ids remembered per share, default LEDGER_OPS; at least twice `limits.sealed_ops`. */
@@ -53,11 +53,13 @@ export interface Holder {
 export class ShareRules {
 	readonly #db: BaseSQLiteDatabase<"sync", unknown>;
 	readonly #options: ShareRulesOptions;
-	readonly #owners: readonly string[];
+	readonly #owners: Owners;
 	readonly #audit: AuditLog;
 	readonly #entities: Entities;
 	readonly #ledger: Ledger;
 	readonly #registry: Registry;
+	readonly #grants: Grants;
+	readonly #listings: Listings;
 	readonly limits: ShareLimits;
 
 	constructor(db: BaseSQLiteDatabase<"sync", unknown>, options: ShareRulesOptions) {
@@ -66,27 +68,39 @@ export class ShareRules {
 		assert(ledgerOps >= 2 * this.limits.sealed_ops, "the ledger remembers twice what a client holds sealed");
 		this.#db = db;
 		this.#options = options;
-		this.#owners = options.serverKeys.map(credentialHash);
+		this.#owners = new Owners(options.serverKeys);
 		this.#audit = new AuditLog(db, options.clock);
 		this.#entities = new Entities(db);
 		this.#ledger = new Ledger(db, ledgerOps);
 		this.#registry = new Registry(db);
+		this.#grants = new Grants(this.#registry, options);
+		this.#listings = new Listings(db, options.url);
 	}
 
 	/** Makes a share, or tells the grant made before for the same create key. Codes: denied, revoked. */
-	createShare(serverKey: string, { session_id, create_key }: CreateShareRequest): ShareGrant {
+	createShare(serverKey: string, request: CreateShareRequest): ShareGrant {
 		return this.#decide("createShare", null, () => {
-			const owner = this.#ownerOf(serverKey);
-			const create_key_hash = credentialHash(create_key);
-			const before = this.#registry.byCreateKey(create_key_hash);
-			if (before && (!sameHash(before.owner, owner) || before.session_id !== session_id))
-				throw new ShareRefusal("denied", "This create key made a share of another session or owner.");
-			const row = before ?? this.#insert(owner, session_id, create_key, create_key_hash);
-			const secret = firstSecret(create_key, row.share_id);
-			if (row.deleted_at !== null) throw deleted();
-			if (!sameHash(row.secret_hash, credentialHash(secret))) throw rotated();
-			this.#audit.record({ event: "granted", method: "createShare", share_id: row.share_id });
-			return this.#grant(row, secret);
+			const grant = this.#grants.create(this.#owners.of(serverKey), request);
+			this.#audit.record({ event: "granted", method: "createShare", share_id: grant.share_id });
+			return grant;
+		});
+	}
+
+	/** Takes a share over for its owner (Grants.claim). Codes: denied, not_found, revoked. */
+	claimShare(serverKey: string, request: ClaimRequest): ShareGrant {
+		return this.#decide("claimShare", request.share_id, () => {
+			const grant = this.#grants.claim(this.#owners.of(serverKey), request);
+			this.#audit.record({ event: "claimed", method: "claimShare", share_id: grant.share_id });
+			return grant;
+		});
+	}
+
+	/** The owner's shares, a page after a share's id. Code: denied. */
+	listShares(serverKey: string, after = ""): ListingPage {
+		return this.#decide("listShares", null, () => {
+			const page = this.#listings.page(this.#owners.of(serverKey), after);
+			this.#audit.record({ event: "listed", method: "listShares", share_id: null });
+			return page;
 		});
 	}
 
@@ -96,8 +110,11 @@ export class ShareRules {
 			const row = this.#registry.byId(share_id);
 			if (!row) throw notFound();
 			// A secret that was rotated away is no better than a wrong one: `revoked` is kept for what is gone for everybody.
-			if (!sameHash(row.secret_hash, credentialHash(secret)))
+			if (!sameHash(row.secret_hash, credentialHash(secret))) {
+				const taken = this.#registry.retiredOf("secret", credentialHash(secret));
+				if (taken?.share_id === share_id) throw claimed(taken.retired_at);
 				throw new ShareRefusal("denied", "The secret is not this share's, or not any more.");
+			}
 			if (row.deleted_at !== null) throw deleted();
 			this.#audit.record({ event: "redeemed", method: "redeemShare", share_id });
 			return { share_id, scope: "append", capability_epoch: row.capability_epoch, secret };
@@ -109,7 +126,7 @@ export class ShareRules {
 		return this.#decide("viewShare", null, () => {
 			const row = this.#registry.bySlug(slug);
 			if (!row) {
-				if (this.#registry.retiredOf(credentialHash(slug))) throw rotated();
+				if (this.#registry.retiredOf("slug", credentialHash(slug))) throw rotated();
 				throw notFound();
 			}
 			if (row.deleted_at !== null) throw deleted();
@@ -216,10 +233,10 @@ export class ShareRules {
 				secret_hash: credentialHash(secret),
 				slug: request.rotate_slug ? newSlug(this.#options.random) : row.slug,
 			};
-			if (request.rotate_slug) this.#registry.retire(row.share_id, credentialHash(row.slug), this.#options.clock.now());
+			if (request.rotate_slug) this.#grants.retire("slug", credentialHash(row.slug), row.share_id);
 			this.#registry.replace(next);
 			this.#audit.record({ event: "revoked", method: "revokeCapability", share_id: row.share_id });
-			return this.#grant(next, secret);
+			return this.#grants.grant(next, secret);
 		});
 	}
 
@@ -263,38 +280,5 @@ export class ShareRules {
 		if (row.deleted_at !== null) throw deleted();
 		if (row.capability_epoch !== holder.capability_epoch) throw stale(row.capability_epoch);
 		return row;
-	}
-
-	/** Looks at every key, whichever fits, so that the time tells nothing. */
-	#ownerOf(serverKey: string): string {
-		const hash = credentialHash(serverKey);
-		const fits = this.#owners.map((owner) => sameHash(owner, hash));
-		if (!fits.includes(true)) throw new ShareRefusal("denied", "The server key is not one of this server's.");
-		return hash;
-	}
-
-	#insert(owner: string, session_id: string, createKey: string, create_key_hash: string): ShareRow {
-		const share_id = newShareId(this.#options.random);
-		const row: ShareRow = {
-			share_id,
-			owner,
-			session_id,
-			create_key_hash,
-			slug: newSlug(this.#options.random),
-			secret_hash: credentialHash(firstSecret(createKey, share_id)),
-			capability_epoch: 1,
-			cursor: 0,
-			last_batch_id: null,
-			source_seq: null,
-			source_event_id: null,
-			created_at: this.#options.clock.now(),
-			deleted_at: null,
-		};
-		this.#registry.insert(row);
-		return row;
-	}
-
-	#grant({ share_id, slug, capability_epoch }: ShareRow, secret: string): ShareGrant {
-		return { share_id, slug, url: this.#options.url(slug), secret, capability_epoch };
 	}
 }

@@ -121,6 +121,9 @@ export function openTables(sqlite: Sqlite) {
 	const head = sqlite.prepare<{ seq: number; event_id: string | null }>(`
 		SELECT q.seq, e.id AS event_id FROM ${eventSequence} q
 		LEFT JOIN ${event} e ON e.aggregate_id = q.aggregate_id AND e.seq = q.seq WHERE q.aggregate_id = ?`);
+	const eventIds = sqlite.prepare<{ id: string }>(`
+		SELECT id FROM ${event} WHERE aggregate_id = ?
+			AND (id GLOB ? OR seq = (SELECT seq FROM ${eventSequence} WHERE aggregate_id = ?)) ORDER BY seq`);
 	const limit = `octet_length(data) AS bytes, CASE WHEN octet_length(data) <= ${ROW_BYTES_MAX} THEN data END AS data`;
 	/** What a session's messages are ordered by, before their ids. */
 	const place = isV2 ? "seq" : "time_created";
@@ -170,6 +173,10 @@ export function openTables(sqlite: Sqlite) {
 		events: sqlite.prepare<EventRow>(
 			`SELECT aggregate_id, seq, id, type, ${limit} FROM ${event} WHERE aggregate_id = ? AND seq > ? ORDER BY seq LIMIT ?`,
 		),
+		/** The number of a session's last event; -1 where it has none. Also where the event itself is gone. */
+		lastSeq: (id: string): number => head.get(id)?.seq ?? -1,
+		/** Ids of a session's events that match a GLOB, and of its last one, in order. */
+		eventIds: (id: string, glob: string): string[] => eventIds.all(id, glob, id).map((row) => row.id),
 		/** What the log says was removed, in order. */
 		removals: sqlite.prepare<EventRow>(`SELECT aggregate_id, seq, id, type, ${limit} FROM ${event}
 			WHERE aggregate_id = ? AND type IN ('message.removed.1', 'message.part.removed.1') ORDER BY seq`),

@@ -1,8 +1,23 @@
 import type { RpcStub } from "capnweb";
-import { DIGEST_PAGE_BYTES, MESSAGE_BYTES_MAX, MESSAGE_DEPTH_MAX, OP_ENVELOPE_BYTES } from "../protocol/limits.ts";
+import {
+	DIGEST_PAGE_BYTES,
+	LISTING_PAGE_BYTES,
+	MESSAGE_BYTES_MAX,
+	MESSAGE_DEPTH_MAX,
+	OP_ENVELOPE_BYTES,
+} from "../protocol/limits.ts";
 import type { ShareCapability, ShareRpc } from "../protocol/rpc.ts";
-import type { AppendBatch, CreateShareRequest, ShareGrant } from "../protocol/schema.ts";
-import { checkAck, checkDigests, checkGrant, checkRedemption, checkRevocation, failureOf } from "./reply.ts";
+import type { AppendBatch, ClaimRequest, CreateShareRequest, ListingPage, ShareGrant } from "../protocol/schema.ts";
+import {
+	checkAck,
+	checkClaim,
+	checkDigests,
+	checkGrant,
+	checkListing,
+	checkRedemption,
+	checkRevocation,
+	failureOf,
+} from "./reply.ts";
 import type { Connection, RedeemedShare, TransportKind } from "./transport.ts";
 
 export type Api = RpcStub<ShareRpc>;
@@ -43,6 +58,8 @@ export function connectionOver(wire: Wire): Connection {
 		kind: wire.kind,
 		closed: wire.closed,
 		createShare: (serverKey, request) => createShare(wire, serverKey, request),
+		listShares: (serverKey, after) => listShares(wire, serverKey, after),
+		claimShare: (serverKey, request) => claimShare(wire, serverKey, request),
 		redeem: (shareId, secret) => redeem(wire, shareId, secret),
 		close: () => wire.close(),
 	};
@@ -55,6 +72,27 @@ async function createShare(wire: Wire, serverKey: string, request: CreateShareRe
 		0,
 		(api) => api.createShare(serverKey, request),
 		(answer) => checkGrant("createShare", answer),
+	);
+}
+
+async function listShares(wire: Wire, serverKey: string, after: string | undefined): Promise<ListingPage> {
+	return call(
+		wire,
+		"listShares",
+		LISTING_PAGE_BYTES,
+		// An argument that is undefined would arrive as one.
+		(api) => (after === undefined ? api.listShares(serverKey) : api.listShares(serverKey, after)),
+		(answer) => checkListing(answer, after),
+	);
+}
+
+async function claimShare(wire: Wire, serverKey: string, request: ClaimRequest): Promise<ShareGrant> {
+	return call(
+		wire,
+		"claimShare",
+		0,
+		(api) => api.claimShare(serverKey, request),
+		(answer) => checkClaim(answer, request),
 	);
 }
 

@@ -4,7 +4,9 @@ import { DIGESTS_PER_PAGE, LIMITS, type ShareLimits } from "../protocol/limits.t
 import { refusalOf, ShareRefusal } from "../protocol/refusal.ts";
 import {
 	type AppendBatch,
+	type ClaimRequest,
 	DigestPage,
+	ListingPage,
 	OpAck,
 	type RevokeRequest,
 	ShareGrant,
@@ -62,6 +64,13 @@ export function checkRevocation(answer: unknown, shareId: string, request: Revok
 	return grant;
 }
 
+/** The grant that a claim ends with: of the share and with the secret that were asked for. */
+export function checkClaim(answer: unknown, { share_id, next_secret }: ClaimRequest): ShareGrant {
+	const grant = checkGrant("claimShare", answer, share_id);
+	if (grant.secret !== next_secret) throw malformed("claimShare", "its secret is not the one that was asked for");
+	return grant;
+}
+
 /** The redemption of exactly `shareId`, for appending, its limits not above our own. */
 export function checkRedemption(answer: unknown, shareId: string): ShareRedemption {
 	const redemption = parse("redemption", ShareRedemption, answer);
@@ -95,9 +104,17 @@ export function checkAck(answer: unknown, batch: AppendBatch): OpAck {
 
 /** A page of digests whose `next` leads on, so that paging ends. */
 export function checkDigests(answer: unknown, after: string | undefined): DigestPage {
-	const page = parse("entityDigests", DigestPage, answer);
+	return leadingOn("entityDigests", parse("entityDigests", DigestPage, answer), after);
+}
+
+/** A page of shares whose `next` leads on. */
+export function checkListing(answer: unknown, after: string | undefined): ListingPage {
+	return leadingOn("listShares", parse("listShares", ListingPage, answer), after);
+}
+
+function leadingOn<Page extends { next: string | null }>(method: string, page: Page, after: string | undefined): Page {
 	if (page.next !== null && after !== undefined && Buffer.compare(Buffer.from(page.next), Buffer.from(after)) <= 0)
-		throw malformed("entityDigests", "its next page is not after this one");
+		throw malformed(method, "its next page is not after this one");
 	return page;
 }
 

@@ -1,8 +1,10 @@
 import type {
 	AppendBatch,
+	ClaimRequest,
 	CreateShareRequest,
 	Delta,
 	DigestPage,
+	ListingPage,
 	OpAck,
 	RevokeRequest,
 	ShareGrant,
@@ -22,6 +24,10 @@ export interface Connection {
 	/** Aborted when the connection is gone, with why as its reason; calls under way have failed by then. */
 	readonly closed: AbortSignal;
 	createShare(serverKey: string, request: CreateShareRequest): Promise<ShareGrant>;
+	/** A page of the server key's shares, after a share's id. */
+	listShares(serverKey: string, after?: string): Promise<ListingPage>;
+	/** Takes a share over; asked for again with the same request, the answer is the same. */
+	claimShare(serverKey: string, request: ClaimRequest): Promise<ShareGrant>;
 	/** Redeems a share. The handle is good for this connection only. */
 	redeem(shareId: string, secret: string): Promise<RedeemedShare>;
 	/** Ends the connection; calls under way fail as unknown. Safe to repeat. */

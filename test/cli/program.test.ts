@@ -29,6 +29,7 @@ const COMMANDS = {
 	share: ["--data-dir"],
 	unshare: ["--data-dir"],
 	verify: ["--data-dir", "--json"],
+	restore: ["--all", "--directory", "--continue", "--fork", "--dry-run", "--opencode-bin", "--json"],
 	"dead list": ["--session", "--json"],
 	"dead show": ["--json"],
 	"dead revive": ["--all", "--session", "--json"],

@@ -49,6 +49,7 @@ describe("a setting", () => {
 			outboxMaxBytes: 2 * 1024 ** 3,
 			...{ include: [], exclude: [], includeTitle: [], excludeTitle: [], maxAgeMs: undefined },
 			...{ redact: [], redactPattern: [] },
+			opencodeBin: "opencode",
 		});
 	});
 

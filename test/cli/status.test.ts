@@ -153,6 +153,35 @@ test("for people, the oldest pending age comes first, then who works, who is nee
 	for (const id of ["ses_parked", "ses_dead", "ses_gone", "ses_retry"]) expect(rest).not.toContain(id);
 });
 
+test("a share that was taken over, and a restore that has not ended, say what happened and what to do", async () => {
+	const home = machine();
+	const outbox = await home.openOutbox();
+	await live(home, outbox);
+	append(outbox, [message("e1", "m1"), message("e2", "m2")], Date.now(), "ses_taken");
+	grant(outbox, "ses_taken");
+	outbox.park("ses_taken", "claimed", "the share was taken over by another machine at 2026-01-02T03:04:05.000Z");
+	const [share_id, slug, url] = [
+		"shr_half",
+		"slug-of-ses_half-0123456789",
+		"https://s/share/slug-of-ses_half-0123456789",
+	];
+	const held = { server_url: "https://s", create_key: CREATE_KEY, share_id, slug, url, secret: SECRET, generation: 0 };
+	outbox.adopt({ session_id: "ses_half", ...held }, Date.now());
+	const { code, status } = await statusJson(home);
+	expect(code).toBe(1);
+	const of = (id: string) => status.attention.filter(({ session_id }) => session_id === id);
+	expect(of("ses_taken")).toEqual([
+		{
+			session_id: "ses_taken",
+			what: expect.stringMatching(/at 2026-01-02T03:04:05.000Z; 2 changes of this machine kept here$/),
+			next: expect.stringMatching(/opencode-outbox restore .*--fork.*--continue.*unshare --forget ses_taken/),
+		},
+	]);
+	expect(of("ses_half")).toEqual([
+		expect.objectContaining({ next: expect.stringContaining("restore --continue ses_half") }),
+	]);
+});
+
 test("sessions that need nobody are cut to the latest twenty, unless all are asked for", async () => {
 	const home = machine();
 	const outbox = await home.openOutbox();

@@ -2,6 +2,7 @@ import { afterAll, beforeAll, describe } from "vitest";
 import { type Client, connect } from "./client.ts";
 import { appendContract } from "./contract/append.ts";
 import { capabilityContract } from "./contract/capability.ts";
+import { claimContract } from "./contract/claim.ts";
 import { entityContract } from "./contract/entity.ts";
 import { grantContract } from "./contract/grant.ts";
 import type { Host } from "./contract/host.ts";
@@ -34,6 +35,10 @@ export function shareContract(name: string, makeHost: () => Promise<Host>): void
 			() => host,
 		);
 		rotationContract(
+			() => client,
+			() => host,
+		);
+		claimContract(
 			() => client,
 			() => host,
 		);

@@ -19,7 +19,7 @@ const draft = (type: Draft["type"], key: string, data: unknown) =>
 const SESSION: Draft[] = [
 	draft("part", "part/msg_2/prt_3", { id: "prt_3", messageID: "msg_2", type: "text", text: "two" }),
 	draft("message", "message/msg_2", { id: "msg_2", sessionID: "ses_1", role: "assistant" }),
-	draft("todo", "todo", [{ content: "left out" }]),
+	draft("todo", "todo", [{ content: "a thing to do" }]),
 	draft("message", "message/msg_1", { id: "msg_1", sessionID: "ses_1", role: "user" }),
 	draft("model", "model", [{ id: "scripted" }]),
 	draft("session", "session", { id: "ses_1", title: "<script>alert(1)</script>" }),
@@ -36,7 +36,7 @@ async function shared(drafts = SESSION) {
 }
 
 describe("what OpenCode imports", () => {
-	test("is a list of the session, its messages and its parts, in this order", async () => {
+	test("is a list of the session, its messages, its parts and the rest, in this order", async () => {
 		const { data } = await shared();
 		const response = await fetch(data);
 		expect(response.headers.get("content-type")).toMatch(/^application\/json/);
@@ -50,8 +50,9 @@ describe("what OpenCode imports", () => {
 			["part", "prt_3"],
 			["session_diff", undefined],
 			["model", undefined],
+			["todo", undefined],
 		]);
-		expect(items.at(-1)?.data).toEqual([{ id: "scripted" }]);
+		expect(items.slice(-2).map((item) => item.data)).toEqual([[{ id: "scripted" }], [{ content: "a thing to do" }]]);
 		expect(items[3]?.data).toEqual({ id: "prt_1", messageID: "msg_1", type: "text", text: "one" });
 	});
 
@@ -61,7 +62,7 @@ describe("what OpenCode imports", () => {
 	});
 
 	test("of an empty share is an empty list", async () => {
-		const { data } = await shared([draft("todo", "todo", [])]);
+		const { data } = await shared([draft("message_removed", "message/msg_1", {})]);
 		expect(await (await fetch(data)).json()).toEqual([]);
 	});
 

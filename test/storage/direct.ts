@@ -58,6 +58,8 @@ export async function openServer(path: string): Promise<Server> {
 					kind: "websocket",
 					closed: closed.signal,
 					createShare: async (key, request) => rules.createShare(key, request),
+					listShares: async (key, after) => rules.listShares(key, after),
+					claimShare: async (key, request) => rules.claimShare(key, request),
 					redeem: async (shareId, secret) => handleOf(rules.redeemShare(shareId, secret)),
 					close: () => closed.abort(new Error("closed")),
 				};

@@ -20,10 +20,25 @@ describe.each(KINDS)("over %s", (kind) => {
 		};
 		const request = { session_id: "ses_1", create_key: SECRET };
 		expect(await connection.createShare("server key", request)).toEqual(GRANT);
+		server.script.listShares = (...args) => {
+			seen.push(args);
+			return { shares: [], next: null };
+		};
+		server.script.claimShare = (...args) => {
+			seen.push(args);
+			return GRANT;
+		};
+		const claim = { share_id: "shr_1", create_key: SECRET, next_secret: GRANT.secret };
+		expect(await connection.listShares("server key")).toEqual({ shares: [], next: null });
+		expect(await connection.listShares("server key", "shr_1")).toEqual({ shares: [], next: null });
+		expect(await connection.claimShare("server key", claim)).toEqual(GRANT);
 		const share = await connection.redeem("shr_1", SECRET);
 		expect(share.redemption).toEqual(redemptionOf("shr_1"));
 		expect(seen).toEqual([
 			["server key", request],
+			["server key"],
+			["server key", "shr_1"],
+			["server key", claim],
 			["shr_1", SECRET],
 		]);
 		expect(await share.appendOps(batchOf(["a", "b"]))).toEqual({

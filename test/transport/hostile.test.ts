@@ -80,6 +80,21 @@ describe.each(KINDS)("over %s, a server that lies", (kind) => {
 		expect(message).not.toContain(GRANT.secret);
 	});
 
+	test("is not believed when a claim ends with another share or secret, or a page of shares is none", async () => {
+		const { connection, server } = await openLab(kind);
+		const claim = { share_id: "shr_1", create_key: SECRET, next_secret: rotation().next_secret };
+		const { message } = await failureOf(connection.claimShare("key", claim));
+		expect(message).toContain("malformed: its secret is not the one that was asked for");
+		server.script.claimShare = () => ({ ...GRANT, share_id: "shr_2" });
+		expect((await failureOf(connection.claimShare("key", claim))).message).toContain("it is of another share");
+		for (const page of [null, { shares: [{}], next: null }, { shares: Array(2000).fill({}), next: null }]) {
+			server.script.listShares = () => page;
+			expect((await failureOf(connection.listShares("key"))).message).toContain("malformed");
+		}
+		server.script.listShares = () => ({ shares: [], next: "shr_1" });
+		expect((await failureOf(connection.listShares("key", "shr_1"))).message).toContain("malformed: its next page");
+	});
+
 	test("cannot pass on more text than a line", async () => {
 		const { connection, server } = await openLab(kind);
 		server.script.redeemShare = () => {

@@ -1,0 +1,101 @@
+import type { Clock } from "../model/clock.ts";
+import { firstSecret } from "../model/identity.ts";
+import { ShareRefusal } from "../protocol/refusal.ts";
+import type { ClaimRequest, CreateShareRequest, ShareGrant } from "../protocol/schema.ts";
+import { credentialHash, newShareId, newSlug, type RandomBytes, sameHash } from "./credential.ts";
+import { claimed, deleted, notFound, rotated } from "./refusals.ts";
+import type { Registry, RetiredRow, ShareRow } from "./registry.ts";
+
+export interface GrantsOptions {
+	readonly clock: Pick<Clock, "now">;
+	readonly random: RandomBytes;
+	/** The public link of a slug. */
+	readonly url: (slug: string) => string;
+}
+
+/**
+ * What an owner is granted: a share that is made, or one that is taken over. Inside the caller's transaction.
+ *
+ *     made with a create key -> (secret rotated)* -> claimed with another one -> ...
+ *
+ * A create key that was replaced by a claim is remembered for good: its holder is told so, and makes no second share.
+ */
+export class Grants {
+	readonly #registry: Registry;
+	readonly #options: GrantsOptions;
+
+	constructor(registry: Registry, options: GrantsOptions) {
+		this.#registry = registry;
+		this.#options = options;
+	}
+
+	/** Makes a share, or tells the grant made before for the same create key. Codes: denied, revoked. */
+	create(owner: string, { session_id, create_key }: CreateShareRequest): ShareGrant {
+		const create_key_hash = credentialHash(create_key);
+		const before = this.#registry.byCreateKey(create_key_hash);
+		if (before && (!sameHash(before.owner, owner) || before.session_id !== session_id))
+			throw new ShareRefusal("denied", "This create key made a share of another session or owner.");
+		if (!before) this.#refuseTaken(create_key_hash);
+		const row = before ?? this.#insert(owner, session_id, create_key, create_key_hash);
+		const secret = firstSecret(create_key, row.share_id);
+		if (row.deleted_at !== null) throw deleted();
+		if (!sameHash(row.secret_hash, credentialHash(secret))) throw rotated();
+		return this.grant(row, secret);
+	}
+
+	/** Sets a share's create key and secret and bumps its epoch; nothing, when it has them. Codes: denied, not_found, revoked. */
+	claim(owner: string, { share_id, create_key, next_secret }: ClaimRequest): ShareGrant {
+		const row = this.#registry.byId(share_id);
+		if (!row) throw notFound();
+		if (!sameHash(row.owner, owner)) throw new ShareRefusal("denied", "The share is another owner's.");
+		if (row.deleted_at !== null) throw deleted();
+		const [create_key_hash, secret_hash] = [credentialHash(create_key), credentialHash(next_secret)];
+		// Said once and then replaced by a later claim: a delayed copy must not take the share back.
+		this.#refuseTaken(create_key_hash);
+		const isKept = sameHash(row.create_key_hash, create_key_hash);
+		if (isKept && sameHash(row.secret_hash, secret_hash)) return this.grant(row, next_secret);
+		if (!isKept && this.#registry.byCreateKey(create_key_hash))
+			throw new ShareRefusal("denied", "This create key made another share.");
+		this.retire("secret", row.secret_hash, share_id);
+		if (!isKept) this.retire("create_key", row.create_key_hash, share_id);
+		const capability_epoch = Math.max(row.capability_epoch + 1, this.#options.clock.now());
+		const next: ShareRow = { ...row, create_key_hash, secret_hash, capability_epoch };
+		this.#registry.replace(next);
+		return this.grant(next, next_secret);
+	}
+
+	/** Remembers a credential of a share that is good for nothing from now on. */
+	retire(kind: RetiredRow["kind"], hash: string, share_id: string): void {
+		this.#registry.retire({ kind, hash, share_id, retired_at: this.#options.clock.now() });
+	}
+
+	grant({ share_id, slug, capability_epoch }: ShareRow, secret: string): ShareGrant {
+		return { share_id, slug, url: this.#options.url(slug), secret, capability_epoch };
+	}
+
+	#refuseTaken(createKeyHash: string): void {
+		const taken = this.#registry.retiredOf("create_key", createKeyHash);
+		if (taken) throw claimed(taken.retired_at);
+	}
+
+	#insert(owner: string, session_id: string, createKey: string, create_key_hash: string): ShareRow {
+		const share_id = newShareId(this.#options.random);
+		const row: ShareRow = {
+			share_id,
+			owner,
+			session_id,
+			create_key_hash,
+			slug: newSlug(this.#options.random),
+			secret_hash: credentialHash(firstSecret(createKey, share_id)),
+			capability_epoch: 1,
+			cursor: 0,
+			last_batch_id: null,
+			source_seq: null,
+			source_event_id: null,
+			created_at: this.#options.clock.now(),
+			deleted_at: null,
+		};
+		this.#registry.insert(row);
+		return row;
+	}
+}
