@@ -1,12 +1,10 @@
-import { existsSync, readdirSync, statfsSync } from "node:fs";
-import { join } from "node:path";
 import { defineCommand } from "citty";
 import { version } from "../model/version.ts";
-import { EMPTY_REPORT, openReport, type Report } from "../outbox/report.ts";
-import { isLocked } from "../sqlite/lock.ts";
-import { type Paths, pathsIn } from "./paths.ts";
+import { EMPTY_REPORT } from "../outbox/report.ts";
+import { pathsIn } from "./paths.ts";
 import { resolveSettings, settingsArgs } from "./settings.ts";
 import { statusOf } from "./status-facts.ts";
+import { freeBytesAt, look, setAsideIn } from "./status-look.ts";
 import { SESSIONS_SHOWN, statusText } from "./status-text.ts";
 import { teach } from "./teach.ts";
 import { jsonLine, painter } from "./terminal.ts";
@@ -60,36 +58,3 @@ export const command = teach(
 		],
 	},
 );
-
-/** What this user can still write there, in bytes; undefined when it cannot be told. */
-function freeBytesAt(dataDir: string): number | undefined {
-	try {
-		const { blocks, bavail, bsize } = statfsSync(dataDir);
-		// Some file systems have no notion of size.
-		return blocks === 0 ? undefined : bavail * bsize;
-	} catch {
-		return undefined;
-	}
-}
-
-/** Damaged outboxes that were set aside (outbox/keeper.ts), by full path. */
-function setAsideIn(dataDir: string): string[] {
-	const names = existsSync(dataDir) ? readdirSync(dataDir) : [];
-	const isOne = (name: string) => /^outbox\.db\.damaged-[^-]+-[^-]+-[^-]+-[^-]+-[^-]+Z$/.test(name);
-	return names.filter(isOne).map((name) => join(dataDir, name));
-}
-
-/** How often a look is repeated while the agent is just coming or going. */
-const LOOKS_MAX = 5;
-
-/** The outbox and the agent's lock as of one moment: an agent that stops between the two looks is not taken for killed. */
-async function look(paths: Paths): Promise<{ report: Report | undefined; isLocked: boolean; now: number }> {
-	for (let looks = 1; ; looks++) {
-		const before = await isLocked(paths.lock);
-		const now = Date.now();
-		const reader = await openReport(paths.outbox);
-		const report = reader?.read(now);
-		reader?.close();
-		if (looks === LOOKS_MAX || (await isLocked(paths.lock)) === before) return { report, isLocked: before, now };
-	}
-}
