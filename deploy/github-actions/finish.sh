@@ -16,19 +16,34 @@ fi
 opencode-outbox flush --timeout "${ACTION_TIMEOUT:-60s}"
 code=$?
 
+# A zombie has ended, although nobody may ever look.
+alive() {
+	kill -0 "$1" 2> /dev/null && ! grep -q '^State:[[:space:]]*Z' "/proc/$1/status" 2> /dev/null
+}
+
+# A pid may be somebody else's by now; ours was started as start.sh does, where that can be looked at.
+ours() {
+	[ ! -r "/proc/$1/cmdline" ] || tr '\0' ' ' < "/proc/$1/cmdline" | grep -q ' run --json '
+}
+
+# Waits until a process is gone, for that many tenths of a second at most.
+gone() {
+	tries=0
+	while alive "$1"; do
+		[ "$tries" -lt "$2" ] || return 1
+		tries=$((tries + 1))
+		sleep 0.1
+	done
+}
+
 if [ -s "$ACTION_STATE/agent.pid" ]; then
 	agent=$(cat "$ACTION_STATE/agent.pid")
-	# A pid may be somebody else's by now; ours says so in its command line, where there is one to look at.
-	if [ ! -r "/proc/$agent/cmdline" ] || grep -q opencode-outbox "/proc/$agent/cmdline"; then
-		# The first SIGTERM drains for up to 8 s. There is nothing left to drain, or nobody who takes it.
+	if alive "$agent" && ours "$agent"; then
+		# The first SIGTERM drains for up to 8 s, the second ends at once, and a kill loses nothing either.
 		kill -TERM "$agent" 2> /dev/null
-		tries=0
-		while kill -0 "$agent" 2> /dev/null && [ "$tries" -lt 120 ]; do
-			tries=$((tries + 1))
-			[ "$tries" -ne 10 ] || [ "$code" -eq 0 ] || kill -TERM "$agent" 2> /dev/null
-			sleep 0.1
-		done
-		kill -KILL "$agent" 2> /dev/null
+		gone "$agent" 100 || kill -TERM "$agent" 2> /dev/null
+		gone "$agent" 50 || kill -KILL "$agent" 2> /dev/null
+		gone "$agent" 50
 	fi
 	rm -f "$ACTION_STATE/agent.pid"
 fi
