@@ -2,7 +2,7 @@
 # Starts the agent in the background and tells the later steps of the job where it is. Called by action.yml.
 #
 # In:  ACTION_SERVER, ACTION_SERVER_KEY, ACTION_DATA_DIR, ACTION_PACKAGE; RUNNER_TEMP, GITHUB_ENV.
-# Out: OPENCODE_OUTBOX_* and OPENCODE_OUTBOX-free names of this action (ACTION_STATE) in GITHUB_ENV.
+# Out: OPENCODE_OUTBOX_* for the later steps, and ACTION_STATE for finish.sh, in GITHUB_ENV.
 # Exit: 0 the agent runs; 64 an input is missing; else what the agent ended with, after its log.
 set -eu
 umask 077
@@ -38,13 +38,14 @@ agent=$!
 echo "$agent" > "$state/agent.pid"
 
 tries=0
-while [ ! -s "$state/ready" ]; do
+# The line that says that it runs has its pid; with --json, what keeps it from that is told on stdout too.
+while ! grep -q '"pid"' "$state/ready"; do
 	if ! kill -0 "$agent" 2> /dev/null || [ "$tries" -ge 300 ]; then
 		code=70
 		if ! kill -0 "$agent" 2> /dev/null; then wait "$agent" && code=70 || code=$?; fi
 		kill "$agent" 2> /dev/null || true
 		rm -f "$state/agent.pid" "$state/server-key"
-		cat "$state/agent.log"
+		cat "$state/agent.log" "$state/ready"
 		echo "::error::opencode-outbox: the agent did not start (exit code $code). Its log is above."
 		exit "$code"
 	fi

@@ -3,7 +3,7 @@ import { mkdirSync, writeFileSync } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { ERRORS } from "../../src/model/errors.ts";
-import { startProcess } from "../fixture/cli.ts";
+import { BUN, startProcess } from "../fixture/cli.ts";
 import { tempFolder } from "../outbox/fixture.ts";
 import { DEPLOY, deployed, ROOT } from "./files.ts";
 
@@ -46,7 +46,7 @@ describe.each(UNITS)("$file", ({ file, json, stopS }) => {
 	test("its ExecStart runs in the environment that it gets, and SIGTERM ends it well", async () => {
 		const home = tempFolder();
 		mkdirSync(join(home, ".local", "bin"), { recursive: true });
-		const program = `#!/bin/sh\nexec "${process.execPath}" "${join(ROOT, "dist", "cli", "main.js")}" "$@"\n`;
+		const program = `#!/bin/sh\nexec "${BUN}" "${join(ROOT, "dist", "cli", "main.js")}" "$@"\n`;
 		writeFileSync(join(home, ".local", "bin", "opencode-outbox"), program, { mode: 0o755 });
 		const expanded = (text: string) => text.replaceAll("%h", home);
 		const env = {
@@ -58,7 +58,7 @@ describe.each(UNITS)("$file", ({ file, json, stopS }) => {
 		onTestFinished(() => child.kill());
 		await child.ready();
 		expect(await child.stop()).toBe(0);
-	}, 120_000);
+	}, 240_000);
 });
 
 const analyze = spawnSync("systemd-analyze", ["--version"]);
