@@ -34,13 +34,6 @@ const CAPTURE_MS_MAX = 30_000;
 export interface LiveOptions {
 	/** Text is in the outbox at most this long after it was heard, and each part at most once in this time, in ms. 0: never. */
 	readonly checkpointMs: number;
-	/** Whether watchers see it before it is stored; default true. */
-	readonly publishes?: boolean;
-	/**
-	 * What a checkpoint's payload goes through before it is stored; undefined leaves it out. The text may end anywhere, also
-	 * in the middle of what is to be struck out: what might be its beginning is for this to hold back.
-	 */
-	readonly redact?: (payload: string) => string | undefined;
 }
 
 export interface LiveLaneOptions extends LiveOptions {
@@ -79,12 +72,12 @@ export class LiveLane {
 
 	/** A piece of text, from any doorbell. O(1); never throws. */
 	hear(live: LiveText): void {
-		const { checkpointMs, publishes = true, clock } = this.#options;
-		if (live.delta === "" || (!publishes && checkpointMs === 0)) return;
+		const { checkpointMs, clock } = this.#options;
+		if (live.delta === "") return;
 		const now = clock.now();
 		const part = this.#parts.hear(live, now);
 		if (part === undefined) return;
-		if (publishes) this.#news.notify();
+		this.#news.notify();
 		if (checkpointMs === 0 || part.dueAt !== undefined) return;
 		part.dueAt = this.#nextAt(part, now);
 		this.#due.notify();
@@ -185,7 +178,6 @@ export class LiveLane {
 	/** The part with what was heard of it; undefined where that is nothing, of the past, or too large. */
 	#grow(part: LivePart, { payload, committed, op_id }: CheckpointBase): string | undefined {
 		const { session_id, run, field, since } = part;
-		const { redact } = this.#options;
 		const known = JSON.parse(payload) as Record<string, unknown>;
 		const stored = known[field];
 		part.committed ??= committed;
@@ -194,13 +186,11 @@ export class LiveLane {
 			this.#parts.drop(part);
 			return undefined;
 		}
-		// What is stored has been redacted: places in it are not OpenCode's.
-		const text = redact === undefined ? grown(stored, run) : run.offset === 0 ? run.text : stored;
+		const text = grown(stored, run);
 		if (text === stored) return undefined;
-		const full = canonicalJson({ ...known, [field]: text });
-		const grownTo = redact === undefined ? full : redact(full);
+		const grownTo = canonicalJson({ ...known, [field]: text });
 		const most = this.#options.held(session_id)?.redemption.limits.op_bytes ?? LIMITS.op_bytes;
-		return grownTo !== undefined && Buffer.byteLength(grownTo) <= most ? grownTo : undefined;
+		return Buffer.byteLength(grownTo) <= most ? grownTo : undefined;
 	}
 
 	#nextAt(part: LivePart, now: number): number {

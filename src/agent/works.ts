@@ -56,7 +56,9 @@ export class Works {
 			truth: (sessionId) => this.#truth(sessionId),
 			onForgotten: () => this.watcher.ring(),
 		});
-		this.#live = options.live && this.#lane(options.live, (bytes) => room?.admit(bytes, clock.now()));
+		// Text that is still growing may end in the middle of a secret: with redaction rules it waits until it is committed.
+		const live = redactor === undefined ? options.live : undefined;
+		this.#live = live && this.#lane(live, (bytes) => room?.admit(bytes, clock.now()));
 		insist(() => this.#introduce(link));
 		outbox.onTrouble((trouble, error) => {
 			if (trouble === "damaged") onDamage(error);

@@ -16,6 +16,7 @@ const program = teach(
 			run: () => import("./run.ts").then(command),
 			flush: () => import("./flush.ts").then(command),
 			status: () => import("./status.ts").then(command),
+			doctor: () => import("./doctor.ts").then(command),
 			share: () => import("./share.ts").then(command),
 			unshare: () => import("./unshare.ts").then(command),
 			verify: () => import("./verify.ts").then(command),

@@ -4,6 +4,11 @@ import type { Outbox } from "../outbox/outbox.ts";
 /** How grants name the server inside the agent (agent/server-link.ts). */
 const EMBEDDED = "embedded";
 
+/** True for the agent's own server. */
+export function isOwnServer(serverId: string | null): boolean {
+	return serverId === EMBEDDED;
+}
+
 /** Where a share is, and how to get there; completes "its share is on …". */
 export function elsewhere(serverUrl: string): string {
 	return serverUrl === EMBEDDED

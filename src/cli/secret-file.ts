@@ -32,7 +32,9 @@ export function readSecret(path: string, kind: SecretKind): string {
 	if (!isFile) throw new OutboxError("config", `${file} is no regular file.`);
 	if (process.platform !== "win32" && uid === process.getuid?.() && (mode & 0o077) !== 0) {
 		const octal = (mode & 0o777).toString(8).padStart(4, "0");
-		throw new OutboxError("config", `${file} can be read by others (mode ${octal}).`, { hint: `chmod 600 ${path}` });
+		throw new OutboxError("config", `${file} can be read by others (mode ${octal}).`, {
+			hint: `chmod 600 ${path}. Where it is a mount: mount it with mode 0400, or run as another user.`,
+		});
 	}
 	const secret = text.trim();
 	if (secret === "") throw new OutboxError("config", `${file} is empty.`, { hint: kind.wrong });

@@ -5,8 +5,8 @@ import { startShareServer } from "../server/node.ts";
 import { createLogger } from "./logger.ts";
 import { pathsIn } from "./paths.ts";
 import { ensureServerKey, readServerKey } from "./server-key.ts";
+import { httpAddress, URL_FORM } from "./setting-forms.ts";
 import { resolveSettings, settingsArgs } from "./settings.ts";
-import { httpAddress, URL_FORM } from "./settings-table.ts";
 import { teach } from "./teach.ts";
 import { jsonLine, printable } from "./terminal.ts";
 

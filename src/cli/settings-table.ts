@@ -1,10 +1,28 @@
 import { z } from "zod";
-import { directoryGlob, expandGlob, GLOB_FORM } from "../agent/directory-glob.ts";
+import { GLOB_FORM } from "../agent/directory-glob.ts";
 import { DETECTOR_NAMES } from "../redaction/detectors.ts";
-import { PATTERN_FORM, Pattern } from "../redaction/pattern.ts";
-import { DURATION_FORM, durationSchema } from "./duration.ts";
-import { defaultDataDir, type Env, expandPath, home } from "./paths.ts";
-import { SIZE_FORM, sizeSchema } from "./size.ts";
+import { PATTERN_FORM } from "../redaction/pattern.ts";
+import { DURATION_FORM } from "./duration.ts";
+import { defaultDataDir, type Env } from "./paths.ts";
+import {
+	CHECKPOINT,
+	glob,
+	httpAddress,
+	IDLE_STOP,
+	MAX_AGE,
+	NEVER,
+	none,
+	nothing,
+	OUTBOX_MAX,
+	type Place,
+	POLL,
+	PORT,
+	PROGRAM,
+	path,
+	regex,
+	URL_FORM,
+} from "./setting-forms.ts";
+import { SIZE_FORM } from "./size.ts";
 
 export const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace", "silent"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
@@ -47,12 +65,6 @@ export interface Settings {
 	/** How long an agent that nobody needs goes on; undefined: until it is stopped. */
 	readonly idleStopMs: number | undefined;
 	readonly logLevel: LogLevel;
-}
-
-/** Where a value was found: relative paths in it are below `base`. */
-export interface Place {
-	readonly base: string;
-	readonly env: Env;
 }
 
 export interface Setting<Value> {
@@ -105,29 +117,6 @@ const FIELDS = {
 	"idle-stop": "idleStopMs",
 	"log-level": "logLevel",
 } as const satisfies Record<string, keyof Settings>;
-
-export const URL_FORM = "an http:// or https:// address without user, query or fragment";
-const PORT = z
-	.string()
-	.regex(/^\d{1,5}$/)
-	.transform(Number)
-	.pipe(z.number().max(65_535));
-/** A name that is looked for on PATH. */
-const PROGRAM = z.string().regex(/^[\w.@+-]{1,100}$/);
-/** Below 10 ms a poll costs more than it tells; above an hour it is a mistake. */
-const POLL = durationSchema(10, 3_600_000);
-/** Below 100 ms it would be most of what the outbox writes. */
-const CHECKPOINT = z.union([
-	z.enum(["off", "0"]).transform(() => 0),
-	durationSchema(0, 0),
-	durationSchema(100, 3_600_000),
-]);
-/** Below 1 MiB not even one message's ops fit; the upper bound is a slip of the pen. */
-const OUTBOX_MAX = sizeSchema(1024 ** 2, 1024 ** 5);
-
-/** Below a second nobody could ask for anything in between; the upper bound is a slip of the pen. */
-const IDLE_STOP = durationSchema(1000, 7 * 24 * 3_600_000);
-const NEVER = z.literal("never").transform(() => undefined);
 
 export const SETTINGS: Table = {
 	"data-dir": {
@@ -276,49 +265,4 @@ export function isList(flag: string): boolean {
 /** The environment variable of a setting. */
 export function variableOf(name: SettingName): string {
 	return `OPENCODE_OUTBOX_${name.toUpperCase().replaceAll("-", "_")}`;
-}
-
-/** Below a minute nothing would ever begin; the upper bound is a slip of the pen. */
-const MAX_AGE = durationSchema(60_000, 10_000 * 86_400_000);
-
-function nothing(): readonly string[] {
-	return [];
-}
-
-/** A glob of directories, its `~` expanded. */
-function glob(text: string, { env }: Place): z.ZodSafeParseResult<string> {
-	return z
-		.string()
-		.transform((value) => expandGlob(value, home(env)))
-		.refine((value) => directoryGlob(value) !== undefined)
-		.safeParse(text);
-}
-
-function regex(text: string): z.ZodSafeParseResult<string> {
-	return z
-		.string()
-		.refine((value) => Pattern.parse(value) !== undefined)
-		.safeParse(text);
-}
-
-function none(): undefined {
-	return undefined;
-}
-
-function path(text: string, { base, env }: Place): z.ZodSafeParseResult<string> {
-	const schema = z
-		.string()
-		.min(1)
-		.refine((value) => !value.includes("\0"));
-	return schema.transform((value) => expandPath(value, base, env)).safeParse(text);
-}
-
-/** An address as `URL_FORM` says, without a trailing slash. */
-export function httpAddress(text: string): z.ZodSafeParseResult<string> {
-	return z
-		.url({ protocol: /^https?$/ })
-		.transform((value) => new URL(value))
-		.refine((value) => value.username + value.password + value.search + value.hash === "")
-		.transform((value) => value.href.replace(/\/+$/, ""))
-		.safeParse(text);
 }

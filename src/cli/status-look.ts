@@ -26,7 +26,7 @@ export async function currentStatus(dataDir: string): Promise<{
 }
 
 /** What this user can still write there, in bytes; undefined when it cannot be told. */
-function freeBytesAt(dataDir: string): number | undefined {
+export function freeBytesAt(dataDir: string): number | undefined {
 	try {
 		const { blocks, bavail, bsize } = statfsSync(dataDir);
 		// Some file systems have no notion of size.
@@ -37,7 +37,7 @@ function freeBytesAt(dataDir: string): number | undefined {
 }
 
 /** Damaged outboxes that were set aside (outbox/keeper.ts), by full path. */
-function setAsideIn(dataDir: string): string[] {
+export function setAsideIn(dataDir: string): string[] {
 	const names = existsSync(dataDir) ? readdirSync(dataDir) : [];
 	const isOne = (name: string) => /^outbox\.db\.damaged-[^-]+-[^-]+-[^-]+-[^-]+-[^-]+Z$/.test(name);
 	return names.filter(isOne).map((name) => join(dataDir, name));
@@ -47,7 +47,7 @@ function setAsideIn(dataDir: string): string[] {
 const LOOKS_MAX = 5;
 
 /** The outbox and the agent's lock as of one moment: an agent that stops between the two looks is not taken for killed. */
-async function look(paths: Paths): Promise<{ report: Report | undefined; isLocked: boolean; now: number }> {
+export async function look(paths: Paths): Promise<{ report: Report | undefined; isLocked: boolean; now: number }> {
 	for (let looks = 1; ; looks++) {
 		const before = await isLocked(paths.lock);
 		const now = Date.now();

@@ -1,4 +1,5 @@
 import { and, asc, eq, gt, min, sql } from "drizzle-orm";
+import type { Watermark } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import type { AgentRow, AgentState, ServerState } from "./agent-row.ts";
 import { agent, batch, dead, op, session, share } from "./outbox.sql.ts";
@@ -87,6 +88,21 @@ export function readReport({ orm }: Sqlite, now: number): Report {
 			state: stateOf({ ...row, asked: asked !== 0 }),
 		})),
 	};
+}
+
+/** Up to where each session is captured that is wanted and that OpenCode has; null for one without a log. */
+export function readWatermarks(sqlite: Sqlite): Map<string, Watermark | null> {
+	const rows = sqlite
+		.prepare<{ session_id: string; seq: number | null; event_id: string | null }>(`
+			SELECT session_id, watermark_seq AS seq, watermark_event_id AS event_id FROM session
+			WHERE wanted IN ('auto', 'share') AND source_state = 'present' AND excluded IS NULL`)
+		.all();
+	return new Map(
+		rows.map(({ session_id, seq, event_id }) => [
+			session_id,
+			seq === null || event_id === null ? null : { seq, event_id },
+		]),
+	);
 }
 
 function readAgent(orm: Sqlite["orm"]): AgentRow | null {

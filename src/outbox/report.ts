@@ -1,7 +1,10 @@
+import type { Watermark } from "../model/op.ts";
 import { lookAt, openForReading } from "../sqlite/database.ts";
+import { lastMigration, newestMigration } from "../sqlite/migrate.ts";
 import type { AgentRow } from "./agent-row.ts";
+import { findDamage } from "./damage.ts";
 import { OUTBOX_KIND } from "./outbox.ts";
-import { readReport } from "./report-queries.ts";
+import { readReport, readWatermarks } from "./report-queries.ts";
 import type { SourceState, Wanted } from "./session.ts";
 import type { SessionState } from "./session-state.ts";
 
@@ -64,6 +67,12 @@ export interface Report {
 export interface ReportReader {
 	/** Reads one consistent state of the outbox. `now` tells live leases from dead ones. */
 	read(now: number): Report;
+	/** True when an older version has written it: the next agent brings it up to date, until then `read` may not work. */
+	isOlder(): boolean;
+	/** What is wrong inside the file, looked for in all of it while it is small; undefined when nothing is found. */
+	damage(): string | undefined;
+	/** Up to where each session is captured that is wanted and that OpenCode has; null for one without a log. */
+	watermarks(): ReadonlyMap<string, Watermark | null>;
 	close(): void;
 }
 
@@ -85,6 +94,9 @@ export async function openReport(path: string): Promise<ReportReader | undefined
 	const sqlite = await openForReading(path, OUTBOX_KIND);
 	return {
 		read: (now) => sqlite.transaction(() => readReport(sqlite, now), "deferred"),
+		isOlder: () => (lastMigration(sqlite) ?? 0) < newestMigration(OUTBOX_KIND.migrations),
+		damage: () => findDamage(sqlite, undefined),
+		watermarks: () => readWatermarks(sqlite),
 		close: () => sqlite.close(),
 	};
 }

@@ -25,6 +25,7 @@ const COMMANDS = {
 	],
 	flush: ["--timeout", "--json", "--data-dir"],
 	status: ["--json", "--all", "--data-dir"],
+	doctor: ["--quick", "--expect", "--timeout", "--json", "--data-dir", "--server-key-file"],
 	serve: ["--port", "--host", "--public-url", "--data-dir", "--server-key-file", "--json"],
 	share: ["--data-dir"],
 	unshare: ["--data-dir"],

@@ -51,7 +51,11 @@ test("white space around a key does not count", () => {
 test.skipIf(process.platform === "win32")("a key file that others can read is refused, as ssh does", () => {
 	const path = keyFile("o".repeat(43), 0o640);
 	expect(() => readServerKey(path)).toThrow(
-		expect.objectContaining({ code: "config", hint: `chmod 600 ${path}`, message: expect.stringContaining("0640") }),
+		expect.objectContaining({
+			code: "config",
+			hint: expect.stringContaining(`chmod 600 ${path}.`),
+			message: expect.stringContaining("0640"),
+		}),
 	);
 });
 
