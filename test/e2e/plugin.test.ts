@@ -38,14 +38,6 @@ function dataDir(...names: string[]): string {
 	return path;
 }
 
-function alive(pid: number): boolean {
-	try {
-		return process.kill(pid, 0);
-	} catch {
-		return false;
-	}
-}
-
 async function answerTo(client: OpencodeClient, text: string): Promise<string> {
 	const { id } = await client.createSession();
 	return JSON.stringify((await client.prompt(id, `say: ${text}`)).parts);
@@ -85,6 +77,8 @@ it(
 	"five OpenCodes with two directories each start one agent, which outlives SIGTERM and SIGKILL of them all",
 	async () => {
 		const data = dataDir("many-data");
+		// Five at once cannot make OpenCode's database: its own migrations get into each other's way.
+		await (await lab.opencode("many")).stop();
 		linkPlugin(lab.path("many"));
 		const env = { OPENCODE_OUTBOX_DATA_DIR: data, OPENCODE_OUTBOX_PORT: "0", OPENCODE_OUTBOX_IDLE_STOP: "4s" };
 		// One after the other they would find the first one's agent; at once they race.
@@ -109,12 +103,13 @@ it(
 
 		const [first, second, ...others] = all;
 		await Promise.all([first?.stop(), second?.stop(), ...others.map((opencode) => opencode.kill())]);
-		expect(alive(pid)).toBe(true);
+		expect(await agentPid(data)).toBe(pid);
 		await eventually("it to stop by itself", () => agentLog(data).includes("the agent has stopped"), {
 			also: () => agentLog(data),
 			withinMs: 60_000,
 		});
-		expect([agentsThatRan(data), alive(pid)]).toEqual([1, false]);
+		expect(agentsThatRan(data)).toBe(1);
+		await eventually("its lock to be free", async () => (await agentPid(data)) === undefined);
 		await machine.expectEqual(...sessions.map(({ id }) => id));
 		for (const opencode of all) expect(opencode.output()).not.toMatch(/outbox/i);
 	},
