@@ -154,7 +154,7 @@ describe("OpenCode's database", () => {
 		replace(path, newer);
 		await world.until("it to be back", () => stateOf(world, second) === "present");
 		await world.untilEqual(first, second);
-		for (const id of [first, second, "ses_other"]) expect(world.shareOf(id)?.size).toBeGreaterThan(1);
+		for (const id of [first, second, "ses_other"]) expect(world.shareOf(id)?.size).toBeGreaterThan(0);
 	});
 
 	it("that is corrupt or cut short is named, is not written to, and is read again once it is mended", async () => {

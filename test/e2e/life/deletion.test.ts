@@ -1,10 +1,13 @@
 import { writeFileSync } from "node:fs";
-import { afterAll, beforeAll, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { openSqlite } from "../../../src/sqlite/driver.ts";
 import { exportSession, type Opencode, runOpencode } from "../../fixture/opencode.ts";
 import type { FaultProxy } from "../../fixture/proxy.ts";
 import { Lab, type Machine } from "../lab.ts";
 import { linkOf, PATIENCE_MS, rowOf, statusOf, textsOf, untilEqual } from "./share.ts";
+
+/** Longer than CI has time for: `npm run test:life`. */
+const it = test.skipIf(process.env.LIFE === undefined);
 
 vi.setConfig({ testTimeout: PATIENCE_MS, hookTimeout: PATIENCE_MS });
 

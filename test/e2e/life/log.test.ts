@@ -1,9 +1,13 @@
-import { afterAll, beforeAll, expect, it, vi } from "vitest";
+import { afterAll, beforeAll, expect, test, vi } from "vitest";
 import { openSqlite, type Sqlite } from "../../../src/sqlite/driver.ts";
+import { ACCIDENTS } from "../../agent/log-accidents.ts";
 import type { Opencode } from "../../fixture/opencode.ts";
 import { Lab } from "../lab.ts";
 import { PATIENCE_MS } from "./share.ts";
 import { World } from "./world.ts";
+
+/** Longer than CI has time for: `npm run test:life`. */
+const it = test.skipIf(process.env.LIFE === undefined);
 
 vi.setConfig({ testTimeout: PATIENCE_MS, hookTimeout: PATIENCE_MS });
 
@@ -20,29 +24,6 @@ afterAll(async () => {
 	await world?.close();
 	await lab.close();
 });
-
-/** What tools and upgrades were reported to do to a session's log, and whether it can still be tailed afterwards. */
-const ACCIDENTS: readonly [name: string, sql: string, isTailed: boolean][] = [
-	["wiped, its counter too, as upgrades do", "DELETE FROM event_sequence WHERE aggregate_id = $id", false],
-	["wiped, its counter kept", "DELETE FROM event WHERE aggregate_id = $id", false],
-	["pruned below a number", "DELETE FROM event WHERE aggregate_id = $id AND seq < 8", true],
-	["pruned of its newest events", "DELETE FROM event WHERE aggregate_id = $id AND seq > 8", false],
-	[
-		"pruned and numbered from 0 again",
-		`DELETE FROM event WHERE aggregate_id = $id AND seq < 5;
-		UPDATE event SET seq = seq + 1000000 WHERE aggregate_id = $id;
-		UPDATE event SET seq = seq - 1000005 WHERE aggregate_id = $id;
-		UPDATE event_sequence SET seq = seq - 5 WHERE aggregate_id = $id`,
-		false,
-	],
-	[
-		"given another event under a known number",
-		`UPDATE event SET id = 'evt_of_another' || substr(aggregate_id, 4), data = '{}' WHERE aggregate_id = $id
-			AND seq = (SELECT max(seq) FROM event WHERE aggregate_id = $id)`,
-		false,
-	],
-	["rewritten below what was captured", "UPDATE event SET data = '{}' WHERE aggregate_id = $id AND seq < 8", true],
-];
 
 it("whatever happens to the log of a session, its share is equal, and stays so when the session goes on", async () => {
 	const ids: string[] = [];

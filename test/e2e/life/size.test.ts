@@ -1,5 +1,5 @@
 import { readFileSync } from "node:fs";
-import { afterAll, describe, expect, it, vi } from "vitest";
+import { afterAll, describe, expect, test, vi } from "vitest";
 import { eventually } from "../../fixture/cli.ts";
 import { OpencodeDatabase } from "../../source/opencode-database.ts";
 import { Lab, type Machine } from "../lab.ts";
@@ -15,6 +15,9 @@ const ROW_BYTES = LONG ? 300_000_000 : 100_000_000;
 /** Of one session without a log, in parts of a MB. */
 const BULK_PARTS = LONG ? 300 : 40;
 const UPDATES = 3000;
+
+/** Longer than CI has time for: `npm run test:life`. */
+const it = test.skipIf(process.env.LIFE === undefined);
 
 vi.setConfig({ testTimeout: PATIENCE_MS, hookTimeout: PATIENCE_MS });
 
