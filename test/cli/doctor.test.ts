@@ -255,6 +255,7 @@ describe("the share server", () => {
 		const flags = replaysTo(host.url, home);
 		chmodSync(join(home.home, "key"), 0o644);
 		const { checks } = await doctor(home, flags);
+		chmodSync(join(home.home, "key"), 0o600);
 		expect(checks["server-key"]).toMatchObject({ verdict: "fail", next: expect.stringContaining("chmod 600") });
 	});
 });

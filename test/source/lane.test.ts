@@ -72,7 +72,7 @@ async function occupy(path: string, onPeer: (peer: Socket) => void): Promise<Ser
 	return server;
 }
 
-const LIVE = { session_id: "ses_1", message_id: "msg_1", part_id: "prt_1", field: "text", delta: "Hello" };
+const LIVE = { session_id: "ses_1", message_id: "msg_1", part_id: "prt_1", field: "text", offset: 0, delta: "Hello" };
 
 describe.skipIf(process.platform === "win32")("the lane", () => {
 	it("says who answers, and hears rings and streaming text", async () => {

@@ -84,8 +84,9 @@ describe("OpenCode's database", () => {
 		const turn = opencode
 			.prompt(id, "run: for i in $(seq 1 1000); do echo line $i; sleep 0.02; done")
 			.catch(() => undefined);
-		const isStreaming = () => Object.values(replica.tables(id)).some((payload) => payload.includes("line 3"));
-		while (!isStreaming()) await new Promise((resolve) => setTimeout(resolve, 10));
+		const isStreaming = async () =>
+			Object.values(await replica.tables(id)).some((payload) => payload.includes("line 3"));
+		while (!(await isStreaming())) await new Promise((resolve) => setTimeout(resolve, 10));
 		await opencode.kill();
 		await turn;
 		replica.close();

@@ -77,7 +77,7 @@ describe("a session that is lived while it is tailed", () => {
 
 	it("has the content that OpenCode's API and export tell", async () => {
 		const { id } = (await opencode.sessions()).find((session) => session.title === "A title of its own") ?? { id: "" };
-		const entities = Object.values(replica.tables(id)).map((payload) => JSON.parse(payload));
+		const entities = Object.values(await replica.tables(id)).map((payload) => JSON.parse(payload));
 		const exported = await exportSession(opencode, id);
 		expect(entities).toContainEqual(exported.info);
 		expect(entities).toContainEqual(await opencode.session(id));
@@ -90,7 +90,7 @@ describe("a session that is lived while it is tailed", () => {
 	it("is told the same to one who comes late, in one read", async () => {
 		const late = await Replica.of(opencode.databasePath);
 		await late.follow();
-		for (const id of replica.sessions) expect(late.told(id)).toEqual(replica.tables(id));
+		for (const id of replica.sessions) expect(late.told(id)).toEqual(await replica.tables(id));
 		late.close();
 	});
 
@@ -152,7 +152,7 @@ describe("sessions of other kinds", () => {
 	it("are captured by snapshot when they were imported, and go on in their log", async () => {
 		const { id } = await opencode.createSession();
 		await opencode.prompt(id, "run: echo imported");
-		const data = Object.values(replica.tables(id)).map((payload) => JSON.parse(payload));
+		const data = Object.values(await replica.tables(id)).map((payload) => JSON.parse(payload));
 		const items = [
 			...data.filter((item) => item.projectID).map((item) => ({ type: "session", data: item })),
 			...data.filter((item) => item.role).map((item) => ({ type: "message", data: item })),

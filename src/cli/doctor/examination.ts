@@ -96,7 +96,8 @@ export class Examination<Name extends string> {
 		const { promise: late, reject } = Promise.withResolvers<never>();
 		deadline.addEventListener("abort", () => reject(deadline.reason));
 		try {
-			return await Promise.race([run(given, deadline), late]);
+			// What a check throws at once is raced for like anything else, so that nobody is left to hear of the deadline.
+			return await Promise.race([(async () => run(given, deadline))(), late]);
 		} catch (thrown) {
 			if (deadline.aborted) {
 				const next = "See what holds it up; --timeout gives it longer.";

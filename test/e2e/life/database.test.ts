@@ -93,7 +93,7 @@ describe("OpenCode's database", () => {
 		const world = await beside(path);
 		await world.start();
 		await world.until("the agent to wait", () => world.agent.outbox.agent()?.state === "waiting");
-		expect(world.said(/waiting for OpenCode's database There is no OpenCode database yet/)).toBe(true);
+		expect(world.said(/waiting for OpenCode There is no OpenCode database yet/)).toBe(true);
 		renameSync(away, dirname(path));
 		await world.untilEqual(first, second);
 		renameSync(dirname(path), away);

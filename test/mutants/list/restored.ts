@@ -37,7 +37,7 @@ export const RESTORED: readonly Mutant[] = [
 		name: "compare-forgets-uncaptured-removals",
 		guarantee: "G4",
 		does: "Compares a share without what OpenCode has removed and nobody has captured yet.",
-		file: "agent/redeemer.ts",
+		file: "agent/aim.ts",
 		find: "goneSince([...captured.keys(), ...removed, ...truth.removed],",
 		replace: "goneSince(removed,",
 		caughtBy: [SIMULATION],

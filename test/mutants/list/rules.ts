@@ -24,7 +24,7 @@ export const RULES: readonly Mutant[] = [
 		name: "leave-a-forgotten-share-under-new-rules",
 		guarantee: "G8",
 		does: "Takes the share of a forgotten session for right, though its rules have changed.",
-		file: "agent/redeemer.ts",
+		file: "agent/aim.ts",
 		find: "if (isRulesOnly) {",
 		replace: "if (false as boolean) {",
 		caughtBy: ["agent/redacted.test.ts"],
