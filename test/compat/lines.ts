@@ -19,11 +19,6 @@ export const LINES: readonly Line[] = [
 	{ version: INSTALLED, keeps: "log", deletesMessages: true },
 ];
 
-/** Every line with COMPAT=all; else the installed one, and one without a log. */
-export const TRIED: readonly Line[] = LINES.filter(
-	({ version }) => process.env.COMPAT === "all" || version === INSTALLED || version === "1.3.2",
-);
-
 /** A way in: how the agent gets at OpenCode's sessions. */
 export interface Way {
 	readonly name: string;
@@ -31,7 +26,7 @@ export interface Way {
 	settings(opencodeUrl: string): Record<string, string>;
 }
 
-const LOCAL: Way = { name: "its files, polled", settings: () => ({}) };
+export const LOCAL: Way = { name: "its files, polled", settings: () => ({}) };
 
 /** `opencode serve` over HTTP only, without its files. */
 const SERVER: Way = {
@@ -39,7 +34,10 @@ const SERVER: Way = {
 	settings: (url) => ({ OPENCODE_OUTBOX_SOURCE: "server", OPENCODE_OUTBOX_OPENCODE_URL: url }),
 };
 
-/** False until the agent has a source of this kind (`--source server`): it is made on a branch of its own. */
-const HAS_SERVER_SOURCE = false;
+const ALL = LINES.flatMap((line) => [LOCAL, SERVER].map((way) => ({ line, way })));
 
-export const WAYS: readonly Way[] = HAS_SERVER_SOURCE ? [LOCAL, SERVER] : [LOCAL];
+/** Every line in every way with COMPAT=all; else the installed one over HTTP, as all other tests read its files, and one without a log. */
+export const TRIED: readonly { readonly line: Line; readonly way: Way }[] = ALL.filter(
+	({ line: { version }, way }) =>
+		process.env.COMPAT === "all" || (version === INSTALLED && way === SERVER) || (version === "1.3.2" && way === LOCAL),
+);

@@ -33,7 +33,7 @@ async function install(): Promise<{ folder: string; env: Record<string, string>;
 	await run("npm", ["pack", "--ignore-scripts", "--pack-destination", context], { cwd: ROOT });
 	copyFileSync(join(DEPLOY, "container", "README.md"), join(context, "README.md"));
 	expect(instruction("COPY")).toBe("README.md *.tgz /tmp/package/");
-	const [command = ""] = instruction("RUN").split(" && ");
+	const [command = ""] = instruction("RUN").split(/\s+&&\s/);
 	expect(command).toMatch(/^npm install --global --omit=dev/);
 	const PATH = `${dirname(process.execPath)}:${process.env.PATH}`;
 	const env = { ...process.env, PATH, npm_config_prefix: join(folder, "prefix"), npm_config_prefer_offline: "true" };

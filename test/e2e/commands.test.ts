@@ -36,7 +36,7 @@ describe("`run` before OpenCode exists", () => {
 		const home = await lab.home("later");
 		const machine = lab.machine("waiting", home);
 		const agent = await machine.run();
-		await agent.says("waiting for OpenCode's database");
+		await agent.says("waiting for OpenCode");
 		expect(agent.stderr()).toContain(`There is no OpenCode database yet. Looked for ${home.databasePath}`);
 		expect(agent.facts.opencode_db).toBe(home.databasePath);
 		expect(existsSync(home.databasePath)).toBe(false);
@@ -208,7 +208,7 @@ describe("share and unshare", () => {
 		await machine.untilSent();
 		const [session] = (await machine.status()).sessions;
 		rmSync(home.dataDirectory, { recursive: true });
-		await agent.says("waiting for OpenCode's database");
+		await agent.says("waiting for OpenCode");
 		expect(await machine.cli("unshare", "--timeout", "10s", session?.session_id ?? "")).toMatchObject({ code: 0 });
 		expect(await answers(session?.url ?? "")).toEqual([410, 410]);
 		await agent.stop();

@@ -146,7 +146,7 @@ describe.runIf(isLong)("a machine that was lost", () => {
 			await a.opencode.prompt(sessionId, "say: said on A and not sent");
 			await a.opencode.kill();
 			const b = elsewhere("b", await lab.model());
-			const restored = await restore(b.machine, "--continue", ...b.into, sessionId);
+			const restored = await restore(b.machine, "--continue", ...b.into, link);
 			expect(restored, JSON.stringify(restored)).toMatchObject({ code: 0, synced: true });
 			expect(restored.sessions.map(({ outcome }) => outcome)).toEqual(["restored", "restored"]);
 			expect(await exportedFrom(b.home, sessionId)).toEqual(athome(a.exported));
@@ -160,7 +160,7 @@ describe.runIf(isLong)("a machine that was lost", () => {
 			await b.machine.expectEqual(sessionId, childId);
 			expect((await b.machine.share(sessionId)).url).toBe(link);
 			expect(await contentOf(link)).toContain("continued on B");
-			const again = await restore(b.machine, "--continue", sessionId);
+			const again = await restore(b.machine, "--continue", link);
 			expect(again, JSON.stringify(again)).toMatchObject({ code: 0, sessions: [{ events: 0 }, { events: 0 }] });
 			await opencode.stop();
 
