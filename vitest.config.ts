@@ -6,8 +6,8 @@ export default defineConfig({
 		include: ["test/**/*.test.ts"],
 		// No secret of a run is in any output of it.
 		...EVIDENCE_CONFIG,
-		testTimeout: 20_000,
-		hookTimeout: 60_000,
+		testTimeout: 60_000,
+		hookTimeout: 180_000,
 		pool: "forks",
 		// The end-to-end tests wait more than they compute.
 		maxWorkers: 2,

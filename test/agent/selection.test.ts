@@ -10,7 +10,7 @@ function session(session_id: string, facts: Partial<Candidate> = {}): Candidate 
 		session_id,
 		parent_id: null,
 		title: `Title of ${session_id}`,
-		directory: "/work/app",
+		directory: "/code/app",
 		updated_at: NOW,
 		...facts,
 	};
@@ -32,12 +32,12 @@ function judge(
 
 describe("a directory glob", () => {
 	const CASES: [glob: string, hits: string[], misses: string[]][] = [
-		["/work/app", ["/work/app", "/work/app/a/b"], ["/work/apple", "/work", "/x/work/app"]],
-		["/work/app/", ["/work/app", "/work/app/.git/x"], ["/work/apps"]],
-		["/work/*", ["/work/a", "/work/a/b"], ["/work", "/works/a"]],
+		["/code/app", ["/code/app", "/code/app/a/b"], ["/code/apple", "/code", "/x/code/app"]],
+		["/code/app/", ["/code/app", "/code/app/.git/x"], ["/code/apps"]],
+		["/code/*", ["/code/a", "/code/a/b"], ["/code", "/codes/a"]],
 		["**/secret", ["/secret", "/a/b/secret", "/a/secret/b"], ["/a/secrets"]],
-		["/work/{a,b}-*", ["/work/a-1", "/work/b-2/c"], ["/work/c-1"]],
-		["/work/[ab]?", ["/work/a1"], ["/work/a", "/work/c1"]],
+		["/code/{a,b}-*", ["/code/a-1", "/code/b-2/c"], ["/code/c-1"]],
+		["/code/[ab]?", ["/code/a1"], ["/code/a", "/code/c1"]],
 		["/", ["/a", "/a/.b"], []],
 		["**", ["/a", "/a/b"], []],
 		["/a\\(b\\)", ["/a(b)", "/a(b)/c"], ["/ab"]],
@@ -75,14 +75,14 @@ describe("without rules", () => {
 });
 
 const TABLE: [name: string, facts: Partial<Candidate>, rules: Partial<SelectionRules>, reason: string][] = [
-	["in an excluded directory is left out", {}, { exclude: ["/x", "/work"] }, "its directory is in --exclude /work"],
+	["in an excluded directory is left out", {}, { exclude: ["/x", "/code"] }, "its directory is in --exclude /code"],
 	["in no included directory is left out", {}, { include: ["/x"] }, "its directory is in no --include"],
 	["in one of the included directories is taken", {}, { include: ["/x", "**/app"] }, ""],
 	[
 		"both in and out is left out",
 		{},
-		{ include: ["/work"], exclude: ["/work/a*"] },
-		"its directory is in --exclude /work/a*",
+		{ include: ["/code"], exclude: ["/code/a*"] },
+		"its directory is in --exclude /code/a*",
 	],
 	[
 		"with an excluded title is left out",
@@ -111,14 +111,14 @@ describe("a session", () => {
 		const begun = new Set(["a"]);
 		const old = session("a", { updated_at: 0 });
 		expect(judge([old], { maxAgeMs: 10 }, { begun })).toEqual({ a: "" });
-		expect(judge([old], { maxAgeMs: 10, exclude: ["/work"] }, { begun }).a).toContain("--exclude");
+		expect(judge([old], { maxAgeMs: 10, exclude: ["/code"] }, { begun }).a).toContain("--exclude");
 	});
 
 	test("that was asked for is taken against every rule, one that was taken back against none", () => {
-		const rules = { exclude: ["/work"], excludeTitle: ["."], maxAgeMs: 10 };
+		const rules = { exclude: ["/code"], excludeTitle: ["."], maxAgeMs: 10 };
 		const wanted = { a: "share" } as const;
 		expect(judge([session("a", { updated_at: 0 })], rules, { wanted })).toEqual({ a: "" });
-		expect(judge([session("a")], { include: ["/work"] }, { wanted: { a: "never" } })).toEqual({ a: "it was unshared" });
+		expect(judge([session("a")], { include: ["/code"] }, { wanted: { a: "never" } })).toEqual({ a: "it was unshared" });
 	});
 });
 
@@ -132,7 +132,7 @@ describe("a sub-session", () => {
 		const out = judge(family, { exclude: ["/private"] });
 		expect(new Set(Object.values(out))).toEqual(new Set(["its directory is in --exclude /private"]));
 		expect(judge(family, { includeTitle: ["Secret"] })).toEqual({ root: "", child: "", grandchild: "" });
-		expect(judge(family, { exclude: ["/work"] })).toEqual({ root: "", child: "", grandchild: "" });
+		expect(judge(family, { exclude: ["/code"] })).toEqual({ root: "", child: "", grandchild: "" });
 	});
 
 	test("that was asked for is taken alone; what hangs below it comes along", () => {
@@ -156,7 +156,7 @@ describe("a sub-session", () => {
 	});
 
 	test("whose parent is gone, or its own descendant, decides for itself", () => {
-		expect(judge([child], { exclude: ["/work"] }).child).toContain("--exclude");
+		expect(judge([child], { exclude: ["/code"] }).child).toContain("--exclude");
 		const [a, b] = [session("a", { parent_id: "b" }), session("b", { parent_id: "a" })];
 		expect(judge([a, b], {})).toEqual({ a: "", b: "" });
 	});

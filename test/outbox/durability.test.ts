@@ -33,7 +33,7 @@ describe("kill -9", () => {
 			last = seq;
 		}
 		expect(last).toBeGreaterThanOrEqual(KILLS);
-	});
+	}, 90_000);
 
 	test.each(Object.entries(KINDS))("while a new database (%s) is made leaves a file that opens", async (name, kind) => {
 		const folder = tempFolder();

@@ -105,9 +105,10 @@ describe("the sources", () => {
 	/** Waits may be guessed; an op's id grants nothing, and neither does the name under which a process holds a lease. */
 	const GUESSABLE: Readonly<Record<string, RegExp>> = {
 		"cli/compose.ts": /^Math\.random$/,
-		"source/server.ts": /^Math\.random$/,
+		"source/stream.ts": /^Math\.random$/,
 		"model/batch.ts": /^ulid$/,
 		"agent/capture.ts": /^(ulid|monotonicFactory)$/,
+		"agent/live.ts": /^(ulid|monotonicFactory)$/,
 		"agent/redeemer.ts": /^(ulid|monotonicFactory)$/,
 		"agent/works.ts": /^randomUUID$/,
 	};
