@@ -5,7 +5,7 @@ export const GLOB_FORM = "a glob of directories that begins with /, ~/ or **/";
 /** Longer ones are a slip of the pen. */
 const GLOB_CHARS_MAX = 1000;
 /** Each one may be tried at every character of a path, for every one before it. */
-const STARS_MAX = 12;
+const STARS_MAX = 4;
 const SPECIAL = /[\\*?[\]{}()!+@|]/g;
 
 /**
