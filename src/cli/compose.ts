@@ -4,7 +4,7 @@ import { embeddedLink, remoteLink, type ServerLink } from "../agent/server-link.
 import { systemClock } from "../model/clock.ts";
 import { OutboxError } from "../model/errors.ts";
 import type { Logger } from "../model/logger.ts";
-import { version } from "../model/version.ts";
+import { version } from "../model/package.ts";
 import { Ballast } from "../outbox/ballast.ts";
 import { hasTraces, openKeptOutbox } from "../outbox/keeper.ts";
 import type { Outbox } from "../outbox/outbox.ts";

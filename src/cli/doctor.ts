@@ -1,6 +1,6 @@
 import { defineCommand } from "citty";
 import { OutboxError } from "../model/errors.ts";
-import { version } from "../model/version.ts";
+import { version } from "../model/package.ts";
 import { Examination } from "./doctor/examination.ts";
 import { CHECKS, examine } from "./doctor/examine.ts";
 import { examinationText } from "./doctor/text.ts";

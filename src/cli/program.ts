@@ -1,6 +1,6 @@
 import { runCommand } from "citty";
 import { OutboxError } from "../model/errors.ts";
-import { version } from "../model/version.ts";
+import { version } from "../model/package.ts";
 import { checkArguments, gathered } from "./arguments.ts";
 import { type Called, calledCommand, commandList } from "./commands.ts";
 import { complain } from "./failure.ts";

@@ -1,6 +1,6 @@
 import { existsSync, readdirSync, statfsSync } from "node:fs";
 import { join } from "node:path";
-import { version } from "../model/version.ts";
+import { version } from "../model/package.ts";
 import { EMPTY_REPORT, openReport, type Report } from "../outbox/report.ts";
 import { isLocked } from "../sqlite/lock.ts";
 import { type Paths, pathsIn } from "./paths.ts";

@@ -1,8 +1,8 @@
 import { spawn } from "node:child_process";
 import { appendFile, mkdir, open, rename, stat, unlink } from "node:fs/promises";
 import { join } from "node:path";
-import { fileURLToPath } from "node:url";
 import { pathsIn } from "../cli/paths.ts";
+import { IS_BUILT, PACKAGE_FOLDER } from "../model/package.ts";
 import { runtimes } from "./runtime.ts";
 import type { PluginSettings } from "./settings.ts";
 
@@ -16,8 +16,8 @@ const OWNED = 75;
 /** Of agent.log, in bytes, before it becomes agent.log.1. */
 const LOG_BYTES_MAX = 1024 * 1024;
 
-/** This package's command, beside this file: built or not. */
-const MAIN = fileURLToPath(new URL(`../cli/main.${import.meta.url.endsWith(".ts") ? "ts" : "js"}`, import.meta.url));
+/** This package's command. */
+const MAIN = join(PACKAGE_FOLDER, IS_BUILT ? "dist/cli/main.js" : "src/cli/main.ts");
 
 /**
  * Starts the agent of a data directory, in a process of its own that outlives OpenCode.

@@ -7,7 +7,7 @@ import { createAdaptorServer, type HttpBindings } from "@hono/node-server";
 import { type Clock, systemClock } from "../model/clock.ts";
 import { messageOf, OutboxError } from "../model/errors.ts";
 import type { Logger } from "../model/logger.ts";
-import { version } from "../model/version.ts";
+import { version } from "../model/package.ts";
 import { LIMITS, MESSAGE_BYTES_MAX, type ShareLimits, SLOWEST_LINK_BYTES_PER_MS } from "../protocol/limits.ts";
 import { type DatabaseKind, openDatabase } from "../sqlite/database.ts";
 import type { Sqlite } from "../sqlite/driver.ts";

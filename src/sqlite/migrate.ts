@@ -1,9 +1,10 @@
-import { fileURLToPath } from "node:url";
+import { join } from "node:path";
 import { readMigrationFiles } from "drizzle-orm/migrator";
 import { OutboxError } from "../model/errors.ts";
+import { PACKAGE_FOLDER } from "../model/package.ts";
 import type { Sqlite } from "./driver.ts";
 
-const MIGRATIONS = fileURLToPath(new URL("../../migration", import.meta.url));
+const MIGRATIONS = join(PACKAGE_FOLDER, "migration");
 
 /** The table in which drizzle's own migrator counts, so that its tools read our files. */
 const TABLE = "__drizzle_migrations";

@@ -20,6 +20,7 @@ const WITHOUT_SECRETS: Readonly<Record<string, string>> = {
 	"test/simulation/walk.ts": "worlds without a process, a socket or an output of their own",
 	"test/simulation/main.ts": "the folder of those worlds",
 	"test/evidence/run.ts": "the evidence itself",
+	"test/compat/binary.ts": "a package of OpenCode that is being loaded",
 };
 
 test("every folder that a fixture makes is handed to the scanner before it goes", () => {

@@ -19,7 +19,8 @@ const ROWS_MAX = 1000;
 const OUTBOX = 0x6f63_6f78;
 const SHARE = 0x6f63_7368;
 const KEY_FILE_BYTES_MAX = 1024;
-const KEY = /^\s*([\x21-\x7e]{32,200})\s*$/;
+/** One word, and no JSON: a private file may hold the line that a program printed as well. */
+const KEY = /^\s*((?!\{)[\x21-\x7e]{32,200})\s*$/;
 const FILE_BYTES_MAX = 1 << 20;
 /** Bytes of share databases that one process hands over whole; of further ones it hands over the rows that tell of authority. */
 const WHOLE_DATABASES_BYTES_MAX = 32 << 20;

@@ -28,7 +28,7 @@ const START_SHARE = 0.35;
 const RUN_MS: Readonly<Record<Victim, number>> = { agent: 300, server: 100, [WRITER]: 1000 };
 /** How long a server is given to be found, in ms; agents that found it dead come again half a second later or more. */
 const HEARD_MS = 2500;
-/** What a start takes until one was measured, in ms. */
+/** What a start takes until one was measured, in ms; a slow machine needs more, and for everything else as well. */
 const START_MS = { bun: 250, node: 900 };
 /** What no agent may say, as no kill is a reason for it. */
 const UNHEARD_OF = /"level":"(error|fatal)"|captured by snapshot|comparing the share|vanished/;
@@ -128,12 +128,14 @@ class Round {
 				() => void this.#startMs.set(name, performance.now() - startedAt),
 				() => undefined,
 			);
-			const startMs = this.#startMs.get(name) ?? (isNode ? START_MS.node : START_MS.bun);
+			const usualMs = isNode ? START_MS.node : START_MS.bun;
+			const startMs = this.#startMs.get(name) ?? usualMs;
+			const runMs = RUN_MS[victim] * Math.max(1, startMs / usualMs);
 			const moment = random.chance(START_SHARE)
 				? delay(startMs * random.next())
 				: ready
 						.then(() => (victim === "server" ? this.#heard() : undefined))
-						.then(() => delay(RUN_MS[victim] * random.next() ** 2));
+						.then(() => delay(runMs * random.next() ** 2));
 			const ended = await Promise.race([moment, process.ended]);
 			if (ended !== undefined) this.#fail([`the ${victim} ended by itself with ${ended}`], process);
 			await this.#murder(victim, process);

@@ -13,7 +13,7 @@ import {
 } from "node:fs";
 import { dirname, join } from "node:path";
 import { OutboxError } from "../../model/errors.ts";
-import { version } from "../../model/version.ts";
+import { version } from "../../model/package.ts";
 import { openSqlite } from "../../sqlite/driver.ts";
 import { remoteServer, resolveSettings, type Settings } from "../settings.ts";
 import { freeBytesAt } from "../status-look.ts";
