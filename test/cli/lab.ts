@@ -3,11 +3,9 @@ import { once } from "node:events";
 import { mkdirSync, writeFileSync } from "node:fs";
 import { dirname, join } from "node:path";
 import { text } from "node:stream/consumers";
-import { fileURLToPath } from "node:url";
 import { type Outbox, openOutbox } from "../../src/outbox/outbox.ts";
+import { MAIN } from "../fixture/cli.ts";
 import { after, tempFolder } from "../outbox/fixture.ts";
-
-export const MAIN = fileURLToPath(new URL("../../src/cli/main.ts", import.meta.url));
 
 export interface Ended {
 	readonly code: number | null;

@@ -1,6 +1,5 @@
 import { execFileSync, spawnSync } from "node:child_process";
 import { existsSync, mkdirSync, readFileSync, writeFileSync } from "node:fs";
-import { stripTypeScriptTypes } from "node:module";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
 import { checkArguments } from "../../src/cli/arguments.ts";
@@ -8,8 +7,8 @@ import { calledCommand, commandList } from "../../src/cli/commands.ts";
 import { lessonOf } from "../../src/cli/teach.ts";
 import { usage } from "../../src/cli/usage.ts";
 import { asOutboxError } from "../../src/model/errors.ts";
-import { tempFolder } from "../outbox/fixture.ts";
-import { ended, MAIN, machine } from "./lab.ts";
+import { MAIN } from "../fixture/cli.ts";
+import { ended, machine } from "./lab.ts";
 
 const COMMANDS = {
 	run: [
@@ -177,9 +176,7 @@ test("an asked-for secret setting does not exist: keys come from files", async (
 const old = ["/usr/bin/node", "/usr/local/bin/node"].find((path) => existsSync(path) && isOld(path));
 describe.skipIf(old === undefined)("on a runtime that is too old (skipped where none is installed)", () => {
 	test("it says so in one line and ends with 78, before anything else is loaded", () => {
-		const script = join(tempFolder(), "main.mjs");
-		writeFileSync(script, stripTypeScriptTypes(readFileSync(MAIN, "utf8")));
-		const { status, stdout, stderr } = spawnSync(old ?? "", [script, "run"], { encoding: "utf8" });
+		const { status, stdout, stderr } = spawnSync(old ?? "", [MAIN, "run"], { encoding: "utf8" });
 		expect([status, stdout]).toEqual([78, ""]);
 		expect(stderr).toMatch(
 			/^error: opencode-outbox needs Node 22\.14 or newer, or Bun; this is Node \d+\.\d+\.\d+\.\n$/,

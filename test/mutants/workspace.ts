@@ -1,3 +1,4 @@
+import { execFileSync } from "node:child_process";
 import { cpSync, mkdtempSync, readFileSync, rmSync, symlinkSync, writeFileSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -25,9 +26,12 @@ export class Workspace {
 		this.folder = mkdtempSync(join(tmpdir(), "outbox-mutant-"));
 		for (const name of COPIED) cpSync(join(ROOT, name), join(this.folder, name), { recursive: true });
 		symlinkSync(join(ROOT, "node_modules"), join(this.folder, "node_modules"));
-		if (mutant === undefined) return;
-		const file = join(this.folder, "src", mutant.file);
-		writeFileSync(file, mutated(readFileSync(file, "utf8"), mutant));
+		if (mutant !== undefined) {
+			const file = join(this.folder, "src", mutant.file);
+			writeFileSync(file, mutated(readFileSync(file, "utf8"), mutant));
+		}
+		// The tests of the commands run the program as it is built.
+		execFileSync("npm", ["run", "--silent", "bundle"], { cwd: this.folder });
 	}
 
 	remove(): void {

@@ -5,10 +5,11 @@ import { fileURLToPath } from "node:url";
 import { promisify } from "node:util";
 import { afterAll, expect, test } from "vitest";
 import { compileShim, type Fault, KINDS, type Kind } from "../fixture/fault-shim.ts";
+import { bundled } from "../fixture/script.ts";
 import { check, type Told } from "./cycle.ts";
 import { fastFolder } from "./machine.ts";
 
-const CHILD = fileURLToPath(new URL("child/faults.ts", import.meta.url));
+const CHILD = bundled(fileURLToPath(new URL("child/faults.ts", import.meta.url)));
 /** From one N to the next: `npm run test:faults` leaves none out (issue 3, part 5). A kill takes a process of its own. */
 const STEP = Number(process.env.FAULT_STEP ?? 12);
 const KILL_STEP = Number(process.env.KILL_STEP ?? 60);

@@ -1,6 +1,7 @@
 import { type ChildProcess, spawn } from "node:child_process";
 import { once } from "node:events";
 import { fileURLToPath } from "node:url";
+import { bundled } from "../../fixture/script.ts";
 import { after } from "../fixture.ts";
 
 /** A real child process on the runtime that runs the tests; it speaks in lines, and is gone when the test ends. */
@@ -15,7 +16,7 @@ export class Child {
 
 	/** @param script beside this file, without `.ts`. */
 	constructor(script: string, ...args: readonly (string | number)[]) {
-		const path = fileURLToPath(new URL(`./${script}.ts`, import.meta.url));
+		const path = bundled(fileURLToPath(new URL(`./${script}.ts`, import.meta.url)));
 		this.#process = spawn(process.execPath, [path, ...args.map(String)], { stdio: ["pipe", "pipe", "pipe"] });
 		this.exited = once(this.#process, "close").then(() => {
 			this.#ended = true;
