@@ -113,7 +113,7 @@ export class Lab {
 	/** A data folder beside an OpenCode; `server` is what it replays to, its own embedded server unless given. */
 	machine(
 		name: string,
-		home: OpencodeHome,
+		home: Pick<OpencodeHome, "env">,
 		server?: { url: string; keyFile: string },
 		settings: Record<string, string> = {},
 	): Machine {
