@@ -8,6 +8,8 @@ import { flawOf } from "./payload.ts";
 
 type Verdict = "applied" | "duplicate" | { code: Rejection; reason: string };
 
+const BEHIND_A_REJECTION: Verdict = { code: "cursor_gap", reason: "An op before it in its batch was rejected." };
+
 export interface AppendState {
 	readonly ledger: Ledger;
 	readonly entities: Entities;
@@ -21,12 +23,15 @@ export interface AppendState {
  * Applies a batch to a share at `cursor`, op by op; the caller's transaction makes it one effect.
  *
  * The ops up to the first rejected one are applied, and nothing behind it: where another writer has taken the position of
- * the first, the second would fit the cursor and leave a hole that nobody sees (G3).
+ * the first, the second would fit the cursor and leave a hole that nobody sees (G3). For the same reason nothing is applied
+ * behind duplicates that another copy of the client's outbox has put there, on top of other ops than this client's.
  */
 export function applyBatch(state: AppendState, share_id: string, batch: AppendBatch): OpAck {
 	const ack: OpAck = { cursor: state.cursor, applied: [], duplicates: [], rejected: [] };
 	for (const op of batch.ops) {
-		const verdict = afterRejection(ack, verdictOn(state, share_id, op));
+		let verdict = verdictOn(state, share_id, op);
+		if (verdict === "applied")
+			verdict = ack.rejected.length > 0 ? BEHIND_A_REJECTION : behind(state, share_id, batch, op.seq);
 		if (verdict === "duplicate") {
 			ack.duplicates.push(op.op_id);
 		} else if (verdict === "applied") {
@@ -43,9 +48,20 @@ export function applyBatch(state: AppendState, share_id: string, batch: AppendBa
 	return ack;
 }
 
-function afterRejection(ack: OpAck, verdict: Verdict): Verdict {
-	if (ack.rejected.length === 0 || verdict !== "applied") return verdict;
-	return { code: "cursor_gap", reason: "An op before it in its batch was rejected." };
+/** On an op that fits the cursor: whether all of its batch before it is there, in its place, and what that depends on. */
+function behind(
+	{ ledger, cursor, lastBatchId }: AppendState,
+	share_id: string,
+	batch: AppendBatch,
+	seq: number,
+): Verdict {
+	// What this very batch has put there was judged then.
+	if (lastBatchId === batch.batch_id) return "applied";
+	const before = batch.ops.slice(0, seq);
+	const moved = before.find((op) => ledger.at(share_id, op.expected_cursor) !== op.op_id);
+	if (moved) return conflict(moved.expected_cursor, cursor);
+	const after = before[0]?.depends_on;
+	return after === undefined || ledger.holds(share_id, after) ? "applied" : missing(after);
 }
 
 /** The table of verdicts; the first line that holds decides. */
@@ -54,17 +70,23 @@ function verdictOn(state: AppendState, share_id: string, op: DurableOp): Verdict
 	const at = op.expected_cursor;
 	if (ledger.holds(share_id, op.op_id)) return "duplicate";
 	if (at < ledger.floor(cursor)) return "duplicate";
-	if (at < cursor)
-		return { code: "cursor_conflict", reason: `Position ${at} was taken by another op; the cursor is ${cursor}.` };
+	if (at < cursor) return conflict(at, cursor);
 	if (at > cursor)
 		return { code: "cursor_gap", reason: `Position ${at} cannot be taken yet; the cursor is ${cursor}.` };
 	const flaw = flawOf(op, limits);
 	if (flaw) return flaw;
 	// A batch of the client's before this one: all of it, and nothing else since.
 	const follows = op.seq === 0 && op.depends_on === state.lastBatchId;
-	if (op.depends_on !== undefined && !follows && !ledger.holds(share_id, op.depends_on))
-		return { code: "missing_dependency", reason: `It depends on ${op.depends_on}, which was not applied.` };
+	if (op.depends_on !== undefined && !follows && !ledger.holds(share_id, op.depends_on)) return missing(op.depends_on);
 	return "applied";
+}
+
+function conflict(position: number, cursor: number): Verdict {
+	return { code: "cursor_conflict", reason: `Position ${position} was taken by another op; the cursor is ${cursor}.` };
+}
+
+function missing(dependency: string): Verdict {
+	return { code: "missing_dependency", reason: `It depends on ${dependency}, which was not applied.` };
 }
 
 /** Code invalid_request for a batch that no client of ours seals. */

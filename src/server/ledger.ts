@@ -19,7 +19,8 @@ import { ledger } from "./share.sql.ts";
  * 4. Between the floor and the cursor every id is known: an unknown op there is another writer's, `cursor_conflict`.
  * 5. `depends_on` names only an op that was unacknowledged when its dependant was sealed. Both lie in one [A, A + S), so
  *    when the dependant is at the cursor its dependency is less than S below, above the floor: not in the ledger means
- *    not applied. Where it names a batch, the share itself remembers which one took the position before its cursor.
+ *    not applied. Where it names a batch, the share itself remembers which one took the position before its cursor. Where
+ *    another copy of the client's outbox has put the first ops of a batch there, what follows them still needs that batch.
  */
 export class Ledger {
 	readonly #ops: number;

@@ -82,11 +82,16 @@ async function checkShare(walk: Walk, machine: Machine, source: DatabaseSource, 
 	const entities = truth.entities.map((entity) => (isPoison(entity) ? fail(`${about} is unreadable`) : entity));
 	const expected = expectedDigests(entities, outbox.capturedDigests(sessionId), outbox.checkpoints(sessionId));
 	const { missing, different, extra } = differenceOf(expected, actual);
-	// Where several copies of an outbox hear an answer, whichever was at the share last has put there what it knew.
+	// Where several copies of an outbox hear an answer, whichever compared last has put there what it knew of the text that
+	// is over OpenCode's present state: a comparison sees digests, which do not tell whose text is longer.
 	const texts = walk.machines.flatMap(({ outbox }) => [...outbox.checkpoints(sessionId)]);
+	const committed = expectedDigests(entities, outbox.capturedDigests(sessionId));
 	const isText = (key: string) =>
-		texts.some(([of, text]) => of === key && [text.checkpoint, text.digest].includes(actual.get(key) ?? "")) &&
-		walk.scars.has("outbox cloned");
+		walk.scars.has("outbox cloned") &&
+		texts.some(
+			([of, { checkpoint, digest }]) =>
+				of === key && digest === committed.get(key) && [checkpoint, digest].includes(actual.get(key) ?? ""),
+		);
 	const silent = [...missing, ...different].filter(
 		(key) => !letters.includes(`${sessionId} ${key} ${expected.get(key)}`) && !isText(key),
 	);

@@ -253,6 +253,11 @@ export class Machine {
 		const row = sqlite.prepare<{ acked_cursor: number }>("SELECT acked_cursor FROM session WHERE session_id = ?");
 		return {
 			...outbox,
+			rebase: (sessionId, rebase, now) => {
+				// Before it is written: a disk that tells an error may have written it all the same.
+				oracle.compared(rebase.fresh.map((op) => op.op_id));
+				outbox.rebase(sessionId, rebase, now);
+			},
 			ack: (sessionId, cursor, now) => {
 				const ops = cursor - (row.get(sessionId)?.acked_cursor ?? 0);
 				const opIds = ops > 0 ? line.all(sessionId, ops).map((op) => op.op_id) : [];

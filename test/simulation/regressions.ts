@@ -9,6 +9,11 @@ export const REGRESSIONS: readonly { readonly seed: number; readonly sentence: s
 		sentence: "Over HTTP a restored server was noticed after ten minutes only; `flush` ended before it had asked.",
 	},
 	{
+		seed: 171,
+		sentence:
+			"A batch whose beginning a copy of the outbox had put there was applied to its end, without the batch before.",
+	},
+	{
 		seed: 521,
 		sentence: "A copy of the outbox took another one's repair of one share for all there was to know.",
 	},

@@ -74,7 +74,7 @@ export class Walk implements World {
 			for (const machine of this.machines) machine.hear(event);
 		};
 		const forgets = ["outbox restored", "outbox cloned"];
-		this.oracle.mayShrink = () => forgets.some((scar) => this.scars.has(scar)) || this.#happened.has("clock jumped");
+		this.oracle.mayShrink = () => forgets.some((scar) => this.scars.has(scar));
 		this.oracle.isExcused = (sessionId, key) => this.machines.some((machine) => machine.hasBuried(sessionId, key));
 		this.oracle.isForgetful = () => this.scars.has("outbox restored");
 	}

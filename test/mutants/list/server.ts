@@ -62,8 +62,8 @@ export const SERVER: readonly Mutant[] = [
 		guarantee: "G3",
 		does: "Goes on with a batch behind an op that was rejected.",
 		file: "server/append.ts",
-		find: 'if (ack.rejected.length === 0 || verdict !== "applied") return verdict;',
-		replace: 'if (ack.rejected.length === 0 || verdict !== "duplicate") return verdict;',
+		find: "ack.rejected.length > 0 ? BEHIND_A_REJECTION : behind(",
+		replace: "ack.rejected.length < 0 ? BEHIND_A_REJECTION : behind(",
 		caughtBy: [RULES, SIMULATION],
 	},
 	{

@@ -91,6 +91,34 @@ export function appendContract(client: () => Client): void {
 			expect(await share.appendOps(follower("theirs"))).toMatchObject({ cursor: 3, applied: ["op-2"] });
 		});
 
+		test("a batch that begins with duplicates is applied no further where the batch before it was refused", async () => {
+			const { share } = await openShare(client());
+			await share.appendOps(batchOf(0, [{ op_id: "theirs" }, {}, {}], { batch_id: "theirs" }));
+			const refused = await share.appendOps(batchOf(0, plain(2), { batch_id: "first" }));
+			expect(refused).toMatchObject({ duplicates: ["op-1"], rejected: [{ op_id: "op-0", code: "cursor_conflict" }] });
+			const ack = await share.appendOps(batchOf(2, [{ depends_on: "first" }, {}, {}], { batch_id: "second" }));
+			expect(ack).toMatchObject({ cursor: 3, applied: [], duplicates: ["op-2"] });
+			expect(ack.rejected.map(({ op_id, code }) => [op_id, code])).toEqual([
+				["op-3", "missing_dependency"],
+				["op-4", "cursor_gap"],
+			]);
+			// Else whoever lost both answers would take the first batch for applied: the second is its own, and depends on it.
+			expect(await share.redemption()).toMatchObject({ cursor: 3, last_op_id: "op-2", last_batch_id: "theirs" });
+		});
+
+		test("nothing is applied behind a duplicate that lies elsewhere, and everything behind those in their places", async () => {
+			const { share } = await openShare(client());
+			await share.appendOps(batchOf(0, plain(4), { batch_id: "theirs" }));
+			const ours = [{ op_id: "op-3" }, { op_id: "op-2" }, { op_id: "ours" }];
+			expect(await share.appendOps(batchOf(2, ours, { batch_id: "moved" }))).toMatchObject({
+				cursor: 4,
+				duplicates: ["op-3", "op-2"],
+				rejected: [{ op_id: "ours", code: "cursor_conflict" }],
+			});
+			const ack = await share.appendOps(batchOf(2, [{}, {}, { op_id: "ours" }], { batch_id: "in place" }));
+			expect(ack).toMatchObject({ cursor: 5, applied: ["ours"], rejected: [] });
+		});
+
 		test("a rejected op in the middle leaves its prefix applied and the rest a cursor_gap", async () => {
 			const { share } = await openShare(client());
 			const ack = await share.appendOps(batchOf(0, [{}, {}, { payload: "nope" }, {}, {}]));
