@@ -151,14 +151,21 @@ export class Capture {
 	#logItems(read: Extract<SessionRead, { kind: "log" }>): (OpIntent | Burial)[] {
 		const state = read.state.map((change) => this.#intent(change));
 		const news = state.filter((item) => !this.#isEmptyNews(sessionIdOf(read), item));
-		return [...read.changes.map((change) => this.#item(change)), ...news];
+		return [...this.#unburied(sessionIdOf(read), read.changes).map((change) => this.#item(change)), ...news];
+	}
+
+	/** Without rows that are set aside already: one that belongs to no event is read again and again. */
+	#unburied<T extends Change | Poison>(sessionId: string, changes: readonly T[]): readonly T[] {
+		const isOfNoEvent = (change: T) => isPoison(change) && change.event_id === null;
+		if (!changes.some(isOfNoEvent)) return changes;
+		const buried = this.#outbox.buriedKeys(sessionId);
+		return changes.filter((change) => !isOfNoEvent(change) || !buried.has(change.key));
 	}
 
 	#snapshotItems(read: Extract<SessionRead, { kind: "snapshot" }>): (OpIntent | Burial)[] {
 		const poison = read.entities.filter(isPoison);
 		const entities = read.entities.filter((change): change is Change => !isPoison(change));
-		const buried = this.#outbox.buriedKeys(sessionIdOf(read));
-		const burials = poison.filter((entity) => !buried.has(entity.key)).map((entity) => this.#item(entity));
+		const burials = this.#unburied(sessionIdOf(read), poison).map((entity) => this.#item(entity));
 		if (read.isPartial) return [...burials, ...entities.map((entity) => this.#intent(entity))];
 		const captured = this.#outbox.capturedDigests(sessionIdOf(read));
 		// Deleted and there again: the session is said anew, which takes the mark back.

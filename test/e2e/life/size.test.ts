@@ -69,7 +69,7 @@ describe.skipIf(process.platform !== "linux")("what is large (the peak of a proc
 		opencode.session("ses_bulk", false);
 		opencode.message("ses_bulk", "msg_bulk", "", false);
 		for (let n = 0; n < BULK_PARTS; n++)
-			opencode.part("ses_bulk", "msg_bulk", `prt_${n}`, `${n} ${"y".repeat(1_000_000)}`, false);
+			opencode.part("ses_bulk", "msg_bulk", `prt_bulk_${n}`, `${n} ${"y".repeat(1_000_000)}`, false);
 
 		const agent = await machine.run();
 		const at = performance.now();
