@@ -1,4 +1,4 @@
-import { mkdtempSync } from "node:fs";
+import { mkdtempSync, readFileSync } from "node:fs";
 import { createServer } from "node:net";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
@@ -287,4 +287,10 @@ export async function freePort(): Promise<number> {
 	await new Promise((resolve) => server.close(resolve));
 	if (address === null || typeof address === "string") throw new Error("no free port");
 	return address.port;
+}
+
+/** The most memory that a process has held, in bytes; Linux alone tells. */
+export function peakOf(pid: number): number {
+	const [, kB] = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
+	return Number(kB) * 1024;
 }

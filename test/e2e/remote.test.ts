@@ -5,10 +5,11 @@ import { type CliProcess, eventually } from "../fixture/cli.ts";
 import { IS_LONG } from "../fixture/extent.ts";
 import type { Opencode } from "../fixture/opencode.ts";
 import type { FaultProxy } from "../fixture/proxy.ts";
-import { Lab, type Machine } from "./lab.ts";
+import { Lab, type Machine, peakOf } from "./lab.ts";
 
 const PASSWORD = "password-of-an-opencode-server-1";
 const env = { OPENCODE_SERVER_PASSWORD: PASSWORD };
+const CROWD = 300;
 const lab = new Lab();
 const flushed = { code: 0, drained: true, pending: 0, dead: 0 };
 let opencode: Opencode;
@@ -143,6 +144,34 @@ describe.skipIf(!IS_LONG)("an OpenCode server that is reached over HTTP alone", 
 		const status = await stranger.cli("status");
 		expect(status.code).toBe(1);
 		expect(status.stdout).toContain("Set OPENCODE_SERVER_PASSWORD");
+		await running.stop();
+	}, 400_000);
+
+	it(`takes a few requests per session at the first start, and a few in all when it is connected anew (${CROWD} sessions)`, async () => {
+		for (let n = 0; n < CROWD; n++) {
+			const { id } = await opencode.createSession({ title: `number ${n}` });
+			const parts = [{ type: "text", text: `a question, ${n}` }];
+			await opencode.call("POST", `/session/${id}/message`, { noReply: true, parts });
+		}
+		const crowd = remoteMachine("crowd", proxy.url);
+		const [before, startedAt] = [proxy.traffic.requests, performance.now()];
+		const running = await crowd.run();
+		const captured = "SELECT 1 FROM entity WHERE key LIKE 'part/%' GROUP BY 1 HAVING count(DISTINCT session_id) >= ?";
+		await crowd.until("all to be captured", captured, CROWD);
+		const captured_ms = Math.round(performance.now() - startedAt);
+		await crowd.until("all to be sent", "SELECT 1 WHERE NOT EXISTS (SELECT 1 FROM session WHERE acked_cursor = 0)");
+		const first_start = proxy.traffic.requests - before;
+
+		const atRest = proxy.traffic.requests;
+		expect(proxy.dropConnections()).toBeGreaterThan(0);
+		await opencode.rename(kept, "renamed behind the cut");
+		const renamed = "SELECT 1 FROM session WHERE session_id = ? AND title = 'renamed behind the cut'";
+		await crowd.until("the rename", renamed, kept);
+		const reconnect = proxy.traffic.requests - atRest;
+		const peak_rss = process.platform === "linux" ? peakOf(running.facts.pid) : null;
+		process.stderr.write(`${JSON.stringify({ sessions: CROWD, captured_ms, first_start, reconnect, peak_rss })}\n`);
+		expect(first_start).toBeLessThan(6 * CROWD);
+		expect(reconnect).toBeLessThan(CROWD / 2);
 		await running.stop();
 	}, 400_000);
 

@@ -1,8 +1,7 @@
-import { readFileSync } from "node:fs";
 import { afterAll, describe, expect, test, vi } from "vitest";
 import { eventually } from "../../fixture/cli.ts";
 import { OpencodeDatabase } from "../../source/opencode-database.ts";
-import { Lab, type Machine } from "../lab.ts";
+import { Lab, type Machine, peakOf } from "../lab.ts";
 import { PATIENCE_MS, rowOf } from "./share.ts";
 
 /** Everything at the size that was reported by people; CI takes a part of it. `npm run test:life` */
@@ -31,12 +30,6 @@ async function machineOn(name: string, server?: { url: string; keyFile: string }
 	const opencode = await OpencodeDatabase.open(lab.path(`${name}.db`));
 	const env = { OPENCODE_OUTBOX_OPENCODE_DB: opencode.path };
 	return { opencode, machine: lab.machine(name, await lab.home(`${name}-home`), server, env) };
-}
-
-/** The most memory that a process has held, in bytes. */
-function peakOf(pid: number): number {
-	const [, kB] = /^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8")) ?? [];
-	return Number(kB) * 1024;
 }
 
 describe.skipIf(process.platform !== "linux")("what is large (the peak of a process is told by Linux alone)", () => {
