@@ -30,7 +30,8 @@ describe("an upgrade of OpenCode", () => {
 		title(`${CHAIN.join(" -> ")} keeps every session, once, and equal`),
 		async () => {
 			const home = await lab.home("chain");
-			const machine = lab.machine("chain-outbox", home);
+			// A server of its own: its address outlives the agent's restart, and with it the links.
+			const machine = lab.machine("chain-outbox", home, await lab.server());
 			let agent = await machine.run();
 			const ids: string[] = [];
 			let gone = "";
