@@ -4,11 +4,13 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { messageOf } from "../src/model/errors.ts";
 import { append } from "./append.ts";
+import { apply } from "./apply.ts";
+import { drain } from "./drain.ts";
 import type { Bench, Context, Figure } from "./figure.ts";
 import { HEAD, line, machine, RULE } from "./table.ts";
 
 /** In the order of the table (README.md). */
-const BENCHES: readonly Bench[] = [append];
+const BENCHES: readonly Bench[] = [append, drain, apply];
 
 const USAGE = `npm run bench [-- OPTIONS]
 
