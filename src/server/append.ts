@@ -24,14 +24,17 @@ export interface AppendState {
  * the first, the second would fit the cursor and leave a hole that nobody sees (G3).
  */
 export function applyBatch(state: AppendState, share_id: string, batch: AppendBatch): OpAck {
-	const ack: OpAck = { cursor: state.cursor, applied: [], duplicates: [], rejected: [] };
+	const { ledger, entities, cursor: first } = state;
+	const ack: OpAck = { cursor: first, applied: [], duplicates: [], rejected: [] };
+	const named = batch.ops.flatMap(({ op_id, depends_on }) => (depends_on === undefined ? op_id : [op_id, depends_on]));
+	const remembered = ledger.remembered(share_id, named);
 	for (const op of batch.ops) {
-		const verdict = afterRejection(ack, verdictOn(state, share_id, op));
+		const verdict = afterRejection(ack, verdictOn(state, remembered, op));
 		if (verdict === "duplicate") {
 			ack.duplicates.push(op.op_id);
 		} else if (verdict === "applied") {
-			state.entities.apply(share_id, op, state.cursor);
-			state.ledger.insert(share_id, state.cursor, op.op_id);
+			entities.apply(share_id, op, state.cursor);
+			remembered.add(op.op_id);
 			ack.applied.push(op.op_id);
 			ack.cursor = ++state.cursor;
 			state.lastBatchId = batch.batch_id;
@@ -39,7 +42,8 @@ export function applyBatch(state: AppendState, share_id: string, batch: AppendBa
 			ack.rejected.push({ op_id: op.op_id, ...verdict });
 		}
 	}
-	state.ledger.forget(share_id, ack.cursor);
+	ledger.insert(share_id, first, ack.applied);
+	ledger.forget(share_id, ack.cursor);
 	return ack;
 }
 
@@ -48,11 +52,15 @@ function afterRejection(ack: OpAck, verdict: Verdict): Verdict {
 	return { code: "cursor_gap", reason: "An op before it in its batch was rejected." };
 }
 
-/** The table of verdicts; the first line that holds decides. */
-function verdictOn(state: AppendState, share_id: string, op: DurableOp): Verdict {
+/**
+ * The table of verdicts; the first line that holds decides.
+ *
+ * @param remembered of the batch's ops and what they depend on, those that were applied: before, or by this batch so far.
+ */
+function verdictOn(state: AppendState, remembered: ReadonlySet<string>, op: DurableOp): Verdict {
 	const { ledger, limits, cursor } = state;
 	const at = op.expected_cursor;
-	if (ledger.holds(share_id, op.op_id)) return "duplicate";
+	if (remembered.has(op.op_id)) return "duplicate";
 	if (at < ledger.floor(cursor)) return "duplicate";
 	if (at < cursor)
 		return { code: "cursor_conflict", reason: `Position ${at} was taken by another op; the cursor is ${cursor}.` };
@@ -62,7 +70,7 @@ function verdictOn(state: AppendState, share_id: string, op: DurableOp): Verdict
 	if (flaw) return flaw;
 	// A batch of the client's before this one: all of it, and nothing else since.
 	const follows = op.seq === 0 && op.depends_on === state.lastBatchId;
-	if (op.depends_on !== undefined && !follows && !ledger.holds(share_id, op.depends_on))
+	if (op.depends_on !== undefined && !follows && !remembered.has(op.depends_on))
 		return { code: "missing_dependency", reason: `It depends on ${op.depends_on}, which was not applied.` };
 	return "applied";
 }
