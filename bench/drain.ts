@@ -47,8 +47,8 @@ async function drained(context: Context, filled: string, ops: number): Promise<n
 	copyFileSync(filled, path);
 	const server = await target(context);
 	const outbox = await openOutbox(path);
-	const took = await flushed(outbox, ops, server);
+	const { seconds } = await flushed(outbox, ops, server);
 	outbox.close();
 	await server.stop();
-	return ops / took;
+	return ops / seconds;
 }

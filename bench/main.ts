@@ -5,12 +5,15 @@ import { parseArgs } from "node:util";
 import { messageOf } from "../src/model/errors.ts";
 import { append } from "./append.ts";
 import { apply } from "./apply.ts";
+import { capture } from "./capture.ts";
+import { distance } from "./distance.ts";
 import { drain } from "./drain.ts";
 import type { Bench, Context, Figure } from "./figure.ts";
+import { latency } from "./latency.ts";
 import { HEAD, line, machine, RULE } from "./table.ts";
 
 /** In the order of the table (README.md). */
-const BENCHES: readonly Bench[] = [append, drain, apply];
+const BENCHES: readonly Bench[] = [append, drain, apply, distance, latency, capture];
 
 const USAGE = `npm run bench [-- OPTIONS]
 

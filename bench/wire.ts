@@ -5,7 +5,9 @@ import { systemClock } from "../src/model/clock.ts";
 import { createKeysOf } from "../src/model/identity.ts";
 import { type Logger, silent } from "../src/model/logger.ts";
 import { type Outbox, openOutbox } from "../src/outbox/outbox.ts";
+import { LIMITS } from "../src/protocol/limits.ts";
 import { capnwebTransport } from "../src/transport/capnweb.ts";
+import type { Connection, Transport } from "../src/transport/transport.ts";
 import { type CliProcess, startCli } from "../test/fixture/cli.ts";
 import type { Context } from "./figure.ts";
 import { capture } from "./ops.ts";
@@ -42,25 +44,39 @@ export async function filledOutbox(path: string, ops: number): Promise<void> {
 	outbox.close();
 }
 
+export interface Flushed {
+	/** From the start of the flusher, connecting and making the share included, to the last ack on the disk. */
+	readonly seconds: number;
+	/** Ops per second from the first ack to the last: connecting and making the share are behind it then. */
+	readonly pace: number;
+}
+
 /**
  * Sends all that waits in an outbox.
  *
- * @returns seconds from the start of the flusher, connecting and making the share included, to the last ack on the disk.
+ * @param opsPerBatch fewer than the server takes, to see what a batch's size does.
  */
-export async function flushed(outbox: Outbox, ops: number, { url, key }: Omit<Target, "stop" | "process">): Promise<number> {
+export async function flushed(
+	outbox: Outbox,
+	ops: number,
+	{ url, key }: Pick<Target, "url" | "key">,
+	opsPerBatch: number = LIMITS.ops_per_batch,
+): Promise<Flushed> {
 	const stop = new AbortController();
 	const { promise: done, resolve } = Promise.withResolvers<void>();
-	let acked = 0;
+	let [acked, first, firstAt, lastAt] = [0, 0, 0, 0];
 	const log: Logger = {
 		...silent,
 		debug(facts) {
+			lastAt = performance.now();
 			acked += Number((facts as { ops?: number }).ops ?? 0);
+			if (first === 0) [first, firstAt] = [acked, lastAt];
 			if (acked >= ops) resolve();
 		},
 	};
 	const flusher = new Flusher({
 		...{ outbox, mode: "auto", clock: systemClock, log, owner: "bench", random: Math.random },
-		transport: capnwebTransport({ url, clock: systemClock }),
+		transport: withBatchesOf(opsPerBatch, capnwebTransport({ url, clock: systemClock })),
 		server: { id: url, key: () => key },
 		// Another one each time, so that each time a new share is made.
 		createKey: createKeysOf(crypto.randomUUID()),
@@ -69,8 +85,21 @@ export async function flushed(outbox: Outbox, ops: number, { url, key }: Omit<Ta
 	const startedAt = performance.now();
 	const running = flusher.run(stop.signal);
 	await Promise.race([done, running]);
-	const took = (performance.now() - startedAt) / 1000;
 	stop.abort();
 	await running;
-	return took;
+	return { seconds: (lastAt - startedAt) / 1000, pace: ((acked - first) * 1000) / (lastAt - firstAt) };
+}
+
+function withBatchesOf(ops_per_batch: number, transport: Transport): Transport {
+	return {
+		async connect(signal) {
+			const connection = await transport.connect(signal);
+			const redeem: Connection["redeem"] = async (shareId, secret) => {
+				const share = await connection.redeem(shareId, secret);
+				const limits = { ...share.redemption.limits, ops_per_batch };
+				return { ...share, redemption: { ...share.redemption, limits } };
+			};
+			return { ...connection, closed: connection.closed, redeem };
+		},
+	};
 }
