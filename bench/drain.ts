@@ -1,7 +1,7 @@
 import { copyFileSync } from "node:fs";
 import { join } from "node:path";
-import { LIMITS } from "../src/protocol/limits.ts";
 import { openOutbox } from "../src/outbox/outbox.ts";
+import { LIMITS } from "../src/protocol/limits.ts";
 import { echoed } from "./echoed.ts";
 import { type Bench, type Context, figure } from "./figure.ts";
 import { compared } from "./measure.ts";

@@ -1,6 +1,6 @@
 import { once } from "node:events";
 import type { AddressInfo } from "node:net";
-import { RpcTarget, newWebSocketRpcSession } from "capnweb";
+import { newWebSocketRpcSession, RpcTarget } from "capnweb";
 import { WebSocketServer } from "ws";
 import { MESSAGE_BYTES_MAX } from "../src/protocol/limits.ts";
 import type { AppendBatch, OpAck } from "../src/protocol/schema.ts";

@@ -1,7 +1,7 @@
 import { join } from "node:path";
 import { newWebSocketRpcSession, type RpcStub, type RpcTarget } from "capnweb";
-import { dialWebSocket } from "../src/transport/websocket.ts";
 import type { AppendBatch, OpAck } from "../src/protocol/schema.ts";
+import { dialWebSocket } from "../src/transport/websocket.ts";
 import { startProcess } from "../test/fixture/cli.ts";
 import { seconds } from "./measure.ts";
 import { batchesOf } from "./rules.ts";

@@ -10,10 +10,12 @@ import { distance } from "./distance.ts";
 import { drain } from "./drain.ts";
 import type { Bench, Context, Figure } from "./figure.ts";
 import { latency } from "./latency.ts";
+import { share } from "./share.ts";
 import { HEAD, line, machine, RULE } from "./table.ts";
+import { turn } from "./turn.ts";
 
 /** In the order of the table (README.md). */
-const BENCHES: readonly Bench[] = [append, drain, apply, distance, latency, capture];
+const BENCHES: readonly Bench[] = [append, drain, apply, distance, latency, capture, share, turn];
 
 const USAGE = `npm run bench [-- OPTIONS]
 
