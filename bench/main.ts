@@ -4,11 +4,18 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { messageOf } from "../src/model/errors.ts";
 import { append } from "./append.ts";
+import { apply } from "./apply.ts";
+import { capture } from "./capture.ts";
+import { distance } from "./distance.ts";
+import { drain } from "./drain.ts";
 import type { Bench, Context, Figure } from "./figure.ts";
+import { latency } from "./latency.ts";
+import { share } from "./share.ts";
 import { HEAD, line, machine, RULE } from "./table.ts";
+import { turn } from "./turn.ts";
 
 /** In the order of the table (README.md). */
-const BENCHES: readonly Bench[] = [append];
+const BENCHES: readonly Bench[] = [append, drain, apply, distance, latency, capture, share, turn];
 
 const USAGE = `npm run bench [-- OPTIONS]
 

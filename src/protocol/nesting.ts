@@ -13,10 +13,10 @@ export function depthOf(text: string): number {
 
 /** Index of the quote that closes the string opened at `start`, or the text's length when none does. */
 export function endOfString(text: string, start: number): number {
-	for (let index = start + 1; index < text.length; index++) {
-		const code = text.charCodeAt(index);
-		if (code === BACKSLASH) index++;
-		else if (code === QUOTE) return index;
+	for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {
+		let escapes = 0;
+		while (text.charCodeAt(end - 1 - escapes) === BACKSLASH) escapes++;
+		if (escapes % 2 === 0) return end;
 	}
 	return text.length;
 }

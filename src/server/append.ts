@@ -27,16 +27,19 @@ export interface AppendState {
  * behind duplicates that another copy of the client's outbox has put there, on top of other ops than this client's.
  */
 export function applyBatch(state: AppendState, share_id: string, batch: AppendBatch): OpAck {
-	const ack: OpAck = { cursor: state.cursor, applied: [], duplicates: [], rejected: [] };
+	const { ledger, entities, cursor: first } = state;
+	const ack: OpAck = { cursor: first, applied: [], duplicates: [], rejected: [] };
+	const named = batch.ops.flatMap(({ op_id, depends_on }) => (depends_on === undefined ? op_id : [op_id, depends_on]));
+	const remembered = ledger.remembered(share_id, named);
 	for (const op of batch.ops) {
-		let verdict = verdictOn(state, share_id, op);
+		let verdict = verdictOn(state, remembered, op);
 		if (verdict === "applied")
-			verdict = ack.rejected.length > 0 ? BEHIND_A_REJECTION : behind(state, share_id, batch, op.seq);
+			verdict = ack.rejected.length > 0 ? BEHIND_A_REJECTION : behind(state, remembered, share_id, batch, op.seq);
 		if (verdict === "duplicate") {
 			ack.duplicates.push(op.op_id);
 		} else if (verdict === "applied") {
-			state.entities.apply(share_id, op, state.cursor);
-			state.ledger.insert(share_id, state.cursor, op.op_id);
+			entities.apply(share_id, op, state.cursor);
+			remembered.add(op.op_id);
 			ack.applied.push(op.op_id);
 			ack.cursor = ++state.cursor;
 			state.lastBatchId = batch.batch_id;
@@ -44,13 +47,15 @@ export function applyBatch(state: AppendState, share_id: string, batch: AppendBa
 			ack.rejected.push({ op_id: op.op_id, ...verdict });
 		}
 	}
-	state.ledger.forget(share_id, ack.cursor);
+	ledger.insert(share_id, first, ack.applied);
+	ledger.forget(share_id, ack.cursor);
 	return ack;
 }
 
 /** On an op that fits the cursor: whether all of its batch before it is there, in its place, and what that depends on. */
 function behind(
 	{ ledger, cursor, lastBatchId }: AppendState,
+	remembered: ReadonlySet<string>,
 	share_id: string,
 	batch: AppendBatch,
 	seq: number,
@@ -61,14 +66,18 @@ function behind(
 	const moved = before.find((op) => ledger.at(share_id, op.expected_cursor) !== op.op_id);
 	if (moved) return conflict(moved.expected_cursor, cursor);
 	const after = before[0]?.depends_on;
-	return after === undefined || ledger.holds(share_id, after) ? "applied" : missing(after);
+	return after === undefined || remembered.has(after) ? "applied" : missing(after);
 }
 
-/** The table of verdicts; the first line that holds decides. */
-function verdictOn(state: AppendState, share_id: string, op: DurableOp): Verdict {
+/**
+ * The table of verdicts; the first line that holds decides.
+ *
+ * @param remembered of the batch's ops and what they depend on, those that were applied: before, or by this batch so far.
+ */
+function verdictOn(state: AppendState, remembered: ReadonlySet<string>, op: DurableOp): Verdict {
 	const { ledger, limits, cursor } = state;
 	const at = op.expected_cursor;
-	if (ledger.holds(share_id, op.op_id)) return "duplicate";
+	if (remembered.has(op.op_id)) return "duplicate";
 	if (at < ledger.floor(cursor)) return "duplicate";
 	if (at < cursor) return conflict(at, cursor);
 	if (at > cursor)
@@ -77,7 +86,7 @@ function verdictOn(state: AppendState, share_id: string, op: DurableOp): Verdict
 	if (flaw) return flaw;
 	// A batch of the client's before this one: all of it, and nothing else since.
 	const follows = op.seq === 0 && op.depends_on === state.lastBatchId;
-	if (op.depends_on !== undefined && !follows && !ledger.holds(share_id, op.depends_on)) return missing(op.depends_on);
+	if (op.depends_on !== undefined && !follows && !remembered.has(op.depends_on)) return missing(op.depends_on);
 	return "applied";
 }
 

@@ -1,4 +1,4 @@
-import { and, eq, lt, sql } from "drizzle-orm";
+import { and, eq, inArray, lt, sql } from "drizzle-orm";
 import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
 import { ledger } from "./share.sql.ts";
 
@@ -24,7 +24,7 @@ import { ledger } from "./share.sql.ts";
  */
 export class Ledger {
 	readonly #ops: number;
-	readonly #holds;
+	readonly #remembered;
 	readonly #at;
 	readonly #insert;
 	readonly #forget;
@@ -33,10 +33,10 @@ export class Ledger {
 	constructor(db: BaseSQLiteDatabase<"sync", unknown>, ops: number) {
 		this.#ops = ops;
 		const ofShare = eq(ledger.share_id, sql.placeholder("share_id"));
-		this.#holds = db
-			.select({ position: ledger.position })
+		this.#remembered = db
+			.select({ op_id: ledger.op_id })
 			.from(ledger)
-			.where(and(ofShare, eq(ledger.op_id, sql.placeholder("op_id"))))
+			.where(and(ofShare, inArray(ledger.op_id, sql`(SELECT value FROM json_each(${sql.placeholder("op_ids")}))`)))
 			.prepare();
 		this.#at = db
 			.select({ op_id: ledger.op_id })
@@ -45,11 +45,10 @@ export class Ledger {
 			.prepare();
 		this.#insert = db
 			.insert(ledger)
-			.values({
-				share_id: sql.placeholder("share_id"),
-				position: sql.placeholder("position"),
-				op_id: sql.placeholder("op_id"),
-			})
+			.select(
+				sql`SELECT ${sql.placeholder("share_id")}, ${sql.placeholder("from")} + key, value
+					FROM json_each(${sql.placeholder("op_ids")})`,
+			)
 			.prepare();
 		this.#forget = db
 			.delete(ledger)
@@ -63,8 +62,10 @@ export class Ledger {
 		return Math.max(0, cursor - this.#ops);
 	}
 
-	holds(share_id: string, op_id: string): boolean {
-		return this.#holds.get({ share_id, op_id }) !== undefined;
+	/** Those of these ops that the share remembers: one question for a whole batch, as one op costs most of what all do. */
+	remembered(share_id: string, op_ids: readonly string[]): Set<string> {
+		const rows = this.#remembered.all({ share_id, op_ids: JSON.stringify(op_ids) });
+		return new Set(rows.map(({ op_id }) => op_id));
 	}
 
 	/** The op that took a position; undefined below the floor and from the cursor on. */
@@ -72,8 +73,9 @@ export class Ledger {
 		return this.#at.get({ share_id, position })?.op_id;
 	}
 
-	insert(share_id: string, position: number, op_id: string): void {
-		this.#insert.run({ share_id, position, op_id });
+	/** Remembers ops that took consecutive positions, the first one `from`. */
+	insert(share_id: string, from: number, op_ids: readonly string[]): void {
+		this.#insert.run({ share_id, from, op_ids: JSON.stringify(op_ids) });
 	}
 
 	/** Forgets what lies below the floor of `cursor`. */

@@ -4,6 +4,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import { openToOthers } from "../fixture/cli.ts";
 import type { Opencode } from "../fixture/opencode.ts";
 import { endAgent, project, untilAgentRuns } from "../fixture/plugin.ts";
+import { sessionForTurns, timeTurn } from "../fixture/turns.ts";
 import { Lab, type Machine } from "./lab.ts";
 
 const lab = new Lab();
@@ -72,13 +73,8 @@ describe("OpenCode is not touched", () => {
 				const agent = arms[arm] && (await usual.run(...arms[arm]));
 				if (arm === "listening")
 					await usual.until("the agent to hear OpenCode", "SELECT 1 FROM agent WHERE opencode_connected = 1");
-				const { id } = await opencode.createSession();
-				await opencode.prompt(id, "say: the first turn, which also makes the title");
-				for (let n = 0; n < 4; n++) {
-					const startedAt = performance.now();
-					await opencode.prompt(id, "say: one two three four five six seven eight nine ten");
-					times[arm].push(performance.now() - startedAt);
-				}
+				const id = await sessionForTurns(opencode);
+				for (let n = 0; n < 4; n++) times[arm].push(await timeTurn(opencode, id));
 				await agent?.stop();
 			}
 		}
@@ -102,19 +98,12 @@ describe("OpenCode is not touched", () => {
 		};
 		const times = { without: [] as number[], plugin: [] as number[], both: [] as number[] };
 		const begun: Record<string, string> = {};
-		for (const arm of ["without", "plugin", "both"] as const) {
-			const { id } = await arms[arm].createSession();
-			begun[arm] = id;
-			await arms[arm].prompt(id, "say: the first turn, which also makes the title");
-		}
+		for (const arm of ["without", "plugin", "both"] as const) begun[arm] = await sessionForTurns(arms[arm]);
 		await untilAgentRuns(data);
 		try {
 			for (let round = 0; round < 12; round++)
-				for (const arm of ["without", "plugin", "both"] as const) {
-					const startedAt = performance.now();
-					await arms[arm].prompt(begun[arm] ?? "", "say: one two three four five six seven eight nine ten");
-					times[arm].push(performance.now() - startedAt);
-				}
+				for (const arm of ["without", "plugin", "both"] as const)
+					times[arm].push(await timeTurn(arms[arm], begun[arm] ?? ""));
 		} finally {
 			await endAgent(data);
 		}

@@ -28,7 +28,7 @@ export const RESTORED: readonly Mutant[] = [
 		guarantee: "G1",
 		does: "Applies the end of a batch whose beginning another copy of the outbox has put there, whatever lies before that.",
 		file: "server/append.ts",
-		find: "return after === undefined || ledger.holds(share_id, after)",
+		find: "return after === undefined || remembered.has(after)",
 		replace: "return true",
 		caughtBy: ["server/share.test.ts"],
 	},

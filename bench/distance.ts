@@ -1,0 +1,58 @@
+import { copyFileSync } from "node:fs";
+import { join } from "node:path";
+import { openOutbox } from "../src/outbox/outbox.ts";
+import { LIMITS } from "../src/protocol/limits.ts";
+import { startProcess } from "../test/fixture/cli.ts";
+import { type Bench, type Context, figure } from "./figure.ts";
+import { compared } from "./measure.ts";
+import { filledOutbox, flushed, target } from "./wire.ts";
+
+const ROUND_TRIP_MS = 50;
+const WINDOW = 4;
+/** Of how many round trips one measurement is. */
+const ROUND_TRIPS = 40;
+
+/** The pace of a drain over a long way: what is under way at once, each round trip. */
+export const distance: Bench = {
+	name: "distance",
+	about: `a drain at ${ROUND_TRIP_MS} ms round trip, window ${WINDOW}`,
+	async *run(context) {
+		// A delay that is put before somebody else's server would come on top of its own.
+		if (context.server) return context.tell("distance: measured with servers of the bench's own only");
+		for (const batch of context.isQuick ? [20] : [20, 100, LIMITS.ops_per_batch]) {
+			const ops = WINDOW * batch * (context.isQuick ? 3 : ROUND_TRIPS);
+			const filled = join(context.folder, `filled-${batch}.db`);
+			await filledOutbox(filled, ops);
+			const ours: number[] = [];
+			for (let n = 0; n < context.repeats; n++) ours.push(await pace(context, filled, ops, batch));
+			const bound = (WINDOW * batch * 1000) / ROUND_TRIP_MS;
+			const what = `drain at ${ROUND_TRIP_MS} ms, batches of ${batch}`;
+			const about = { what, against: "window × batch / round trip", unit: "ops/s" };
+			const sides = compared(
+				ours,
+				ours.map(() => bound),
+			);
+			yield figure(batch <= 100 ? { ...about, bar: { atLeast: 0.9 } } : { ...about, note: TOO_FAST }, sides);
+		}
+	},
+};
+
+const TOO_FAST =
+	"40,000 ops/s are more than the server's disk takes at no distance at all, so this one has no bar; see drain.";
+
+let turns = 0;
+
+async function pace(context: Context, filled: string, ops: number, batch: number): Promise<number> {
+	const path = join(context.folder, `distance-${turns++}.db`);
+	copyFileSync(filled, path);
+	const server = await target(context);
+	const script = join(import.meta.dirname, "delay.ts");
+	const args = [new URL(server.url).port, String(ROUND_TRIP_MS / 2)];
+	const proxy = startProcess("delay", [process.execPath, script, ...args], { PATH: process.env.PATH ?? "" });
+	const outbox = await openOutbox(path);
+	const { pace } = await flushed(outbox, ops, { url: await proxy.ready<string>(), key: server.key }, batch);
+	outbox.close();
+	await proxy.kill();
+	await server.stop();
+	return pace;
+}
