@@ -5,10 +5,12 @@ import { parseArgs } from "node:util";
 import { messageOf } from "../src/model/errors.ts";
 import { append } from "./append.ts";
 import type { Bench, Context, Figure } from "./figure.ts";
+import { queue } from "./queue.ts";
+import { plainjob } from "./rivals.ts";
 import { HEAD, line, machine, RULE } from "./table.ts";
 
 /** In the order of the table (README.md). */
-const BENCHES: readonly Bench[] = [append];
+const BENCHES: readonly Bench[] = [append, queue, plainjob];
 
 const USAGE = `npm run bench [-- OPTIONS]
 
