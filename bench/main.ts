@@ -4,13 +4,17 @@ import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { messageOf } from "../src/model/errors.ts";
 import { append } from "./append.ts";
+import { backlog } from "./backlog.ts";
 import type { Bench, Context, Figure } from "./figure.ts";
+import { idle } from "./idle.ts";
 import { queue } from "./queue.ts";
 import { plainjob } from "./rivals.ts";
+import { shrink } from "./shrink.ts";
+import { slow } from "./slow.ts";
 import { HEAD, line, machine, RULE } from "./table.ts";
 
 /** In the order of the table (README.md). */
-const BENCHES: readonly Bench[] = [append, queue, plainjob];
+const BENCHES: readonly Bench[] = [append, queue, plainjob, backlog, idle, shrink, slow];
 
 const USAGE = `npm run bench [-- OPTIONS]
 
