@@ -1,7 +1,7 @@
-import { join } from "node:path";
 import Database from "better-sqlite3";
 import { openOutbox } from "../src/outbox/outbox.ts";
 import { type Bench, type Context, figure } from "./figure.ts";
+import { fresh } from "./folder.ts";
 import { interleaved, seconds } from "./measure.ts";
 import { capture } from "./ops.ts";
 
@@ -29,9 +29,6 @@ export const append: Bench = {
 		}
 	},
 };
-
-let files = 0;
-const fresh = ({ folder }: Context) => join(folder, `${files++}.db`);
 
 async function appended(context: Context, group: number, groups: number): Promise<number> {
 	const outbox = await openOutbox(fresh(context));

@@ -1,4 +1,4 @@
-import type { Compared, Spread } from "./measure.ts";
+import { type Compared, type Spread, spreadOf } from "./measure.ts";
 
 /** A line of the table: a figure with both sides of its ratio. */
 export interface Figure {
@@ -28,6 +28,16 @@ export function holds({ ratio, bar }: Figure): boolean {
 /** A figure of two sides that were measured by turns. */
 export function figure(about: Pick<Figure, "what" | "against" | "unit" | "bar" | "note">, sides: Compared): Figure {
 	return { ...about, ...sides };
+}
+
+/** A figure of one side, held against its bar as it is. */
+export function plain(what: string, unit: string, values: readonly number[], bar?: Bar, note?: string): Figure {
+	const ours = spreadOf(values);
+	return {
+		...{ what, against: "", unit, ours, theirs: null, ratio: ours },
+		...(bar && { bar }),
+		...(note && { note }),
+	};
 }
 
 /** Of one bench of the table: its figures as they come. */

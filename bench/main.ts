@@ -5,17 +5,26 @@ import { parseArgs } from "node:util";
 import { messageOf } from "../src/model/errors.ts";
 import { append } from "./append.ts";
 import { apply } from "./apply.ts";
+import { backlog } from "./backlog.ts";
 import { capture } from "./capture.ts";
 import { distance } from "./distance.ts";
 import { drain } from "./drain.ts";
 import type { Bench, Context, Figure } from "./figure.ts";
+import { idle } from "./idle.ts";
 import { latency } from "./latency.ts";
+import { queue } from "./queue.ts";
+import { plainjob } from "./rivals.ts";
 import { share } from "./share.ts";
+import { shrink } from "./shrink.ts";
+import { slow } from "./slow.ts";
 import { HEAD, line, machine, RULE } from "./table.ts";
 import { turn } from "./turn.ts";
 
 /** In the order of the table (README.md). */
-const BENCHES: readonly Bench[] = [append, drain, apply, distance, latency, capture, share, turn];
+const BENCHES: readonly Bench[] = [
+	...[append, queue, plainjob, drain, apply, distance, latency, capture, share],
+	...[backlog, idle, shrink, slow, turn],
+];
 
 const USAGE = `npm run bench [-- OPTIONS]
 

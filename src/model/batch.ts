@@ -1,4 +1,4 @@
-import { createHash } from "node:crypto";
+import { hash } from "node:crypto";
 import { ulid } from "ulid";
 
 /** The frozen facts of one op in a batch, in the order of their positions. */
@@ -27,10 +27,8 @@ export function sealBatch(
 	createdAt: number,
 	ops: readonly SealedOp[],
 ): SealedBatch {
-	const sha = createHash("sha256");
-	sha.update(`${sessionId}\n${firstPosition}\n${ops.length}\n`);
-	for (const op of ops) sha.update(`${op.op_id} ${op.hash} ${op.depends_on ?? "-"}\n`);
-	const digest = sha.digest();
+	const lines = ops.map((op) => `${op.op_id} ${op.hash} ${op.depends_on ?? "-"}\n`);
+	const digest = hash("sha256", `${sessionId}\n${firstPosition}\n${ops.length}\n${lines.join("")}`, "buffer");
 	return { batch_id: ulid(createdAt, bytesAsRandom(digest)), digest: digest.toString("hex") };
 }
 

@@ -44,6 +44,12 @@ export function messageIdOf(key: string): string | undefined {
 	return kind === "message" || kind === "part" ? messageId : undefined;
 }
 
+/** The key of the message that a part belongs to; undefined for what is no part. */
+export function messageKeyOf(key: string): string | undefined {
+	const messageId = key.startsWith("part/") ? messageIdOf(key) : undefined;
+	return messageId === undefined ? undefined : keys.message(messageId);
+}
+
 /**
  * A position in a source's log up to which everything is covered, without gaps.
  *

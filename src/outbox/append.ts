@@ -3,6 +3,7 @@ import { digestOf } from "../model/json.ts";
 import {
 	keys,
 	messageIdOf,
+	messageKeyOf,
 	type OpIntent,
 	type OpType,
 	opHash,
@@ -55,8 +56,9 @@ export type AppendResult = { readonly outcome: "appended"; readonly ops: number 
  * barrier, and sealed ops never change (design 4, supersede).
  */
 export function appendVerb(sqlite: Sqlite) {
-	const row = sqlite.prepare<{ watermark_seq: number | null; watermark_event_id: string | null; sealed_id: number }>(
-		"SELECT watermark_seq, watermark_event_id, sealed_id FROM session WHERE session_id = ?",
+	type Row = { watermark_seq: number | null; watermark_event_id: string | null; acked_id: number; sealed_id: number };
+	const row = sqlite.prepare<Row>(
+		"SELECT watermark_seq, watermark_event_id, acked_id, sealed_id FROM session WHERE session_id = ?",
 	);
 	const upsertSession = sqlite.prepare(`
 		INSERT INTO session (session_id, parent_id, title, directory, updated_at) VALUES (?, ?, ?, ?, ?)
@@ -67,7 +69,7 @@ export function appendVerb(sqlite: Sqlite) {
 	const moveWatermark = sqlite.prepare(
 		"UPDATE session SET watermark_seq = ?, watermark_event_id = ? WHERE session_id = ?",
 	);
-	const put = opWriter(sqlite);
+	const write = opWriter(sqlite);
 
 	return (capture: Capture, now: number): AppendResult =>
 		sqlite.transaction(() => {
@@ -83,72 +85,117 @@ export function appendVerb(sqlite: Sqlite) {
 			// OpenCode has it again after all: its next session op takes the mark back, on the share too.
 			if (facts && isCaptured.get(session_id, keys.sessionDeleted))
 				for (const key of [keys.sessionDeleted, keys.session]) forgetEntity.run(session_id, key);
-			let ops = 0;
-			for (const item of capture.items) if (put(session_id, session.sealed_id, item, capture.from, now)) ops++;
+			const { acked_id, sealed_id } = session;
+			const ops = write({ session_id, acked_id, sealed_id, floor: capture.from, now }, capture.items);
 			moveWatermark.run(capture.to?.seq ?? null, capture.to?.event_id ?? null, session_id);
 			return { outcome: "appended", ops };
 		});
 }
 
-/** Writes one item inside a transaction; false when it changed nothing. Shared by append, revive and rebase. */
+/** Where in a session's line a group of ops is written. */
+export interface Place {
+	readonly session_id: string;
+	/** Last op id that the server has, and last one that is sealed. */
+	readonly acked_id: number;
+	readonly sealed_id: number;
+	/** Watermark before the group. */
+	readonly floor: Watermark | null;
+	readonly now: number;
+}
+
+interface Entity {
+	readonly key: string;
+	readonly digest: string;
+	readonly checkpoint: string | null;
+	readonly first_op: number;
+	readonly last_op: number;
+}
+
+/**
+ * Writes a group of items inside a transaction and returns how many of them changed something. Shared by append, revive
+ * and rebase.
+ *
+ * What is known of the entities that they touch is looked up once, for the group.
+ */
 export function opWriter(sqlite: Sqlite) {
-	const entity = sqlite.prepare<{ digest: string; checkpoint: string | null; last_op: number }>(
-		"SELECT digest, checkpoint, last_op FROM entity WHERE session_id = ? AND key = ?",
-	);
-	const insertEntity = sqlite.prepare(
-		"INSERT INTO entity (session_id, key, digest, first_op, last_op) VALUES (?, ?, ?, ?, ?)",
-	);
-	const updateEntity = sqlite.prepare(
-		"UPDATE entity SET digest = ?, checkpoint = NULL, last_op = ? WHERE session_id = ? AND key = ?",
-	);
+	const entities = sqlite.prepare<Entity>(`
+		SELECT key, digest, checkpoint, first_op, last_op FROM entity
+		WHERE session_id = ? AND key IN (SELECT value FROM json_each(?))`);
+	const putEntity = sqlite.prepare(`
+		INSERT INTO entity (session_id, key, digest, first_op, last_op) VALUES (?, ?, ?, ?, ?)
+		ON CONFLICT (session_id, key) DO UPDATE SET digest = excluded.digest, checkpoint = NULL, last_op = excluded.last_op`);
 	const removeEntity = sqlite.prepare("DELETE FROM entity WHERE session_id = ? AND key = ?");
 	const removeParts = sqlite.prepare("DELETE FROM entity WHERE session_id = ? AND key >= ? AND key < ?");
 	const remember = sqlite.prepare("INSERT INTO removed (session_id, key) VALUES (?, ?) ON CONFLICT DO NOTHING");
 	const rememberParts = sqlite.prepare(`
 		INSERT INTO removed (session_id, key) SELECT session_id, key FROM entity
 		WHERE session_id = ? AND key >= ? AND key < ? ON CONFLICT DO NOTHING`);
+	const anyRemoved = sqlite.prepare("SELECT 1 FROM removed WHERE session_id = ? LIMIT 1");
 	const isBack = sqlite.prepare("DELETE FROM removed WHERE session_id = ? AND key = ?");
 	const buried = sqlite.prepare("SELECT 1 FROM dead WHERE session_id = ? AND op_id = ?");
 	const removable = isRemovable(sqlite);
 	const bury = buryOp(sqlite);
 	const { insert, supersede } = opLine(sqlite);
 
-	return (
-		sessionId: string,
-		sealedId: number,
-		item: OpIntent | Burial,
-		floor: Watermark | null,
-		now: number,
-	): boolean => {
-		if ("code" in item) {
-			if (buried.get(sessionId, item.op_id)) return false;
-			bury({ ...item, session_id: sessionId, payload: null, bytes: 0, parent_id: null }, now);
-			return true;
+	const burial = (item: Burial, { session_id, now }: Place): boolean => {
+		if (buried.get(session_id, item.op_id)) return false;
+		bury({ ...item, session_id, payload: null, bytes: 0, parent_id: null }, now);
+		return true;
+	};
+
+	const removal = (item: OpIntent, place: Place): boolean => {
+		const { session_id } = place;
+		remember.run(session_id, item.key);
+		if (!removable(session_id, item)) return false;
+		insert(item, null, place);
+		removeEntity.run(session_id, item.key);
+		const messageId = messageIdOf(item.key);
+		if (item.type === "message_removed" && messageId !== undefined)
+			for (const statement of [rememberParts, removeParts]) statement.run(session_id, ...partsRange(messageId));
+		return true;
+	};
+
+	return (place: Place, items: readonly (OpIntent | Burial)[]): number => {
+		const { session_id, acked_id } = place;
+		const touched = JSON.stringify(items.flatMap(({ key }) => [key, messageKeyOf(key) ?? key]));
+		const known = new Map(entities.all(session_id, touched).map((entity) => [entity.key, entity]));
+		let hasRemoved = anyRemoved.get(session_id) !== undefined;
+
+		/** The op that creates the message which a part belongs to, while the server does not have it. */
+		const dependency = (key: string): number | null => {
+			const first = known.get(messageKeyOf(key) ?? "")?.first_op ?? 0;
+			return first > acked_id ? first : null;
+		};
+		const change = (item: OpIntent): boolean => {
+			const { key, payload } = item;
+			const entity = known.get(key);
+			const digest = digestOf(payload);
+			if (entity?.digest === digest) return false;
+			// What OpenCode commits is just what was put over its text before.
+			const isHeld = entity?.checkpoint === digest;
+			if (entity === undefined && hasRemoved) isBack.run(session_id, key);
+			const id =
+				entity === undefined
+					? insert(item, dependency(key), place)
+					: isHeld
+						? entity.last_op
+						: supersede(item, entity.last_op, dependency(key), place);
+			const first_op = entity?.first_op ?? id;
+			putEntity.run(session_id, key, digest, first_op, id);
+			known.set(key, { key, digest, checkpoint: null, first_op, last_op: id });
+			return !isHeld;
+		};
+
+		let changes = 0;
+		for (const item of items) {
+			if ("code" in item) changes += Number(burial(item, place));
+			else if (REMOVALS.has(item.type)) {
+				changes += Number(removal(item, place));
+				for (const key of known.keys()) if (key === item.key || messageKeyOf(key) === item.key) known.delete(key);
+				hasRemoved = true;
+			} else changes += Number(change(item));
 		}
-		if (REMOVALS.has(item.type)) {
-			remember.run(sessionId, item.key);
-			if (!removable(sessionId, item)) return false;
-			insert(sessionId, item, floor, now);
-			removeEntity.run(sessionId, item.key);
-			const messageId = messageIdOf(item.key);
-			if (item.type === "message_removed" && messageId !== undefined)
-				for (const statement of [rememberParts, removeParts]) statement.run(sessionId, ...partsRange(messageId));
-			return true;
-		}
-		const known = entity.get(sessionId, item.key);
-		const digest = digestOf(item.payload);
-		if (known === undefined) {
-			isBack.run(sessionId, item.key);
-			const id = insert(sessionId, item, floor, now);
-			insertEntity.run(sessionId, item.key, digest, id, id);
-			return true;
-		}
-		if (known.digest === digest) return false;
-		// What OpenCode commits is just what was put over its text before.
-		const isHeld = known.checkpoint === digest;
-		const id = isHeld ? known.last_op : supersede(sessionId, sealedId, known.last_op, item, floor, now);
-		updateEntity.run(digest, id, sessionId, item.key);
-		return !isHeld;
+		return changes;
 	};
 }
 
@@ -158,43 +205,27 @@ export function opLine(sqlite: Sqlite) {
 		INSERT INTO op (session_id, op_id, type, key, payload, bytes, hash, depends_id, floor_seq, floor_event_id, captured_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`);
 	const replaceOp = sqlite.prepare("UPDATE op SET op_id = ?, payload = ?, bytes = ?, hash = ? WHERE id = ?");
-	const created = sqlite.prepare<{ first_op: number }>(
-		"SELECT first_op FROM entity JOIN session USING (session_id) WHERE session_id = ? AND key = ? AND first_op > acked_id",
-	);
 
-	const dependency = (sessionId: string, key: string): number | null => {
-		const messageId = messageIdOf(key);
-		if (messageId === undefined || key === keys.message(messageId)) return null;
-		return created.get(sessionId, keys.message(messageId))?.first_op ?? null;
-	};
-
-	const insert = (sessionId: string, item: OpIntent, floor: Watermark | null, now: number): number => {
+	const insert = (item: OpIntent, dependsId: number | null, { session_id, floor, now }: Place): number => {
 		const { op_id, type, key, payload } = item;
-		const depends = REMOVALS.has(type) ? null : dependency(sessionId, key);
 		const bytes = Buffer.byteLength(payload);
+		const [seq, event_id] = [floor?.seq ?? null, floor?.event_id ?? null];
 		const inserted = insertOp.run(
-			...[sessionId, op_id, type, key, payload, bytes, opHash(item), depends],
-			...[floor?.seq ?? null, floor?.event_id ?? null, now],
+			...[session_id, op_id, type, key, payload, bytes, opHash(item), dependsId, seq, event_id, now],
 		);
 		return Number(inserted.lastInsertRowid);
 	};
 
 	return {
+		/** At the end. `dependsId` as in the op's row. */
 		insert,
 		/** In the place of the entity's last op while that is unsealed, else at the end. */
-		supersede(
-			sessionId: string,
-			sealedId: number,
-			lastOp: number,
-			item: OpIntent,
-			floor: Watermark | null,
-			now: number,
-		): number {
+		supersede(item: OpIntent, lastOp: number, dependsId: number | null, place: Place): number {
 			const bytes = Buffer.byteLength(item.payload);
-			const isUnsealed = lastOp > sealedId;
+			const isUnsealed = lastOp > place.sealed_id;
 			if (isUnsealed && replaceOp.run(item.op_id, item.payload, bytes, opHash(item), lastOp).changes === 1)
 				return lastOp;
-			return insert(sessionId, item, floor, now);
+			return insert(item, dependsId, place);
 		},
 	};
 }

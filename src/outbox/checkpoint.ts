@@ -1,5 +1,5 @@
 import { digestOf } from "../model/json.ts";
-import { type OpIntent, type OpType, opHash } from "../model/op.ts";
+import { messageKeyOf, type OpIntent, type OpType, opHash } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { opLine } from "./append.ts";
 import { watermarkOf } from "./watermark.ts";
@@ -38,6 +38,7 @@ interface Row {
 	readonly key: string;
 	readonly payload: string;
 	readonly hash: string;
+	readonly acked_id: number;
 	readonly sealed_id: number;
 	readonly watermark_seq: number | null;
 	readonly watermark_event_id: string | null;
@@ -58,12 +59,20 @@ interface Row {
 export function checkpointVerb(sqlite: Sqlite) {
 	const base = sqlite.prepare<Row>(`
 		SELECT entity.digest, coalesce(entity.checkpoint, entity.digest) AS held, entity.last_op, op.op_id, op.type, op.key,
-			op.payload, op.hash, sealed_id, watermark_seq, watermark_event_id
+			op.payload, op.hash, acked_id, sealed_id, watermark_seq, watermark_event_id
 		FROM entity JOIN session USING (session_id) JOIN op ON op.id = entity.last_op AND op.key = entity.key
 		WHERE entity.session_id = ? AND entity.key = ? AND wanted NOT IN ('unshare', 'never') AND excluded IS NULL
 			AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.session_id = entity.session_id AND dead.key = entity.key)`);
 	const hold = sqlite.prepare("UPDATE entity SET checkpoint = ?, last_op = ? WHERE session_id = ? AND key = ?");
+	const firstOf = sqlite.prepare<{ first_op: number }>("SELECT first_op FROM entity WHERE session_id = ? AND key = ?");
 	const { supersede } = opLine(sqlite);
+
+	/** The op that creates the message which a part belongs to, while the server does not have it. */
+	const dependency = (sessionId: string, key: string, ackedId: number): number | null => {
+		const message = messageKeyOf(key);
+		const first = message === undefined ? 0 : (firstOf.get(sessionId, message)?.first_op ?? 0);
+		return first > ackedId ? first : null;
+	};
 
 	/** @param grow the entity with more text; undefined: leave it. */
 	return (
@@ -80,7 +89,9 @@ export function checkpointVerb(sqlite: Sqlite) {
 			const digest = payload === undefined ? known.held : digestOf(payload);
 			if (payload === undefined || digest === known.held) return "unchanged";
 			const item: OpIntent = { op_id: opId, type: known.type, key, payload };
-			const id = supersede(sessionId, known.sealed_id, known.last_op, item, watermarkOf(known), now);
+			const { acked_id, sealed_id, last_op } = known;
+			const place = { session_id: sessionId, acked_id, sealed_id, floor: watermarkOf(known), now };
+			const id = supersede(item, last_op, dependency(sessionId, key, acked_id), place);
 			hold.run(digest === known.digest ? null : digest, id, sessionId, key);
 			return "written";
 		});

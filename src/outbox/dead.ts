@@ -38,8 +38,9 @@ export function reviveVerb(sqlite: Sqlite) {
 		"SELECT digest, checkpoint FROM entity WHERE session_id = ? AND key = ?",
 	);
 	const forget = sqlite.prepare("DELETE FROM entity WHERE session_id = ? AND key = ?");
-	const line = sqlite.prepare<{ sealed_id: number; watermark_seq: number | null; watermark_event_id: string | null }>(
-		"SELECT sealed_id, watermark_seq, watermark_event_id FROM session WHERE session_id = ?",
+	type Line = { acked_id: number; sealed_id: number; watermark_seq: number | null; watermark_event_id: string | null };
+	const line = sqlite.prepare<Line>(
+		"SELECT acked_id, sealed_id, watermark_seq, watermark_event_id FROM session WHERE session_id = ?",
 	);
 	const stub = sqlite.prepare(
 		"INSERT INTO entity (session_id, key, digest, first_op, last_op) VALUES (?, ?, '', 0, 0) ON CONFLICT DO NOTHING",
@@ -62,7 +63,8 @@ export function reviveVerb(sqlite: Sqlite) {
 		// Captured already counts as said. A removal is of what is known, anything else of what is not.
 		if (REMOVALS.has(type)) stub.run(session_id, key);
 		else forget.run(session_id, key);
-		write(session_id, session.sealed_id, { op_id, type, key, payload }, watermarkOf(session), now);
+		const { acked_id, sealed_id } = session;
+		write({ session_id, acked_id, sealed_id, floor: watermarkOf(session), now }, [{ op_id, type, key, payload }]);
 		if (known && known.checkpoint !== null) isCheckpoint(session_id, key, known.digest);
 		return true;
 	};

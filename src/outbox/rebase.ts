@@ -65,10 +65,11 @@ export function rebaseVerb(sqlite: Sqlite) {
 			put.run(line, line, cursor, cursor, last_op_id, watermark?.seq ?? null, watermark?.event_id ?? null, sessionId);
 			// What was found to be equal counts as acknowledged.
 			latest.run(sessionId);
+			const place = { session_id: sessionId, acked_id: line, sealed_id: line, floor: null, now };
 			for (const op of rebase.fresh) {
 				// A removal needs its entity to be known; what the share still holds of it is.
 				if (REMOVALS.has(op.type)) insertEntity.run(sessionId, op.key, "", 0);
-				write(sessionId, line, op, null, now);
+				write(place, [op]);
 			}
 			for (const [key, digest] of rebase.committed ?? []) isCheckpoint(sessionId, key, digest);
 		});

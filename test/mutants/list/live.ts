@@ -7,8 +7,8 @@ export const LIVE: readonly Mutant[] = [
 		guarantee: "G4",
 		does: "Takes the text of a checkpoint for what the share holds, after OpenCode has committed more.",
 		file: "outbox/append.ts",
-		find: '"UPDATE entity SET digest = ?, checkpoint = NULL, last_op = ? WHERE session_id = ? AND key = ?"',
-		replace: '"UPDATE entity SET digest = ?, last_op = ? WHERE session_id = ? AND key = ?"',
+		find: "digest = excluded.digest, checkpoint = NULL, last_op",
+		replace: "digest = excluded.digest, last_op",
 		caughtBy: ["agent/live.test.ts", "outbox/model.test.ts"],
 	},
 	{

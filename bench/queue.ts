@@ -1,0 +1,134 @@
+import Database from "better-sqlite3";
+import type { OpIntent } from "../src/model/op.ts";
+import { openOutbox } from "../src/outbox/outbox.ts";
+import { LIMITS } from "../src/protocol/limits.ts";
+import { type Bench, type Context, figure } from "./figure.ts";
+import { fresh } from "./folder.ts";
+import { interleaved, seconds } from "./measure.ts";
+import { capture, op } from "./ops.ts";
+
+/** Ops in a batch, and in a captured group. */
+export const BATCH = 100;
+const OPS = 10_000;
+const OWNER = "bench";
+const LEASE_MS = 60_000;
+
+/** The whole way of an op through the outbox against the same written by hand. */
+export const queue: Bench = {
+	name: "queue",
+	about: "1 KiB ops appended, sealed, reserved and acknowledged in batches of 100",
+	async *run(context) {
+		const ops = context.isQuick ? BATCH : OPS;
+		const ours = () => passed(context, ops, { isDeleted: true });
+		const theirs = () => byHand(context, ops);
+		yield figure(
+			{
+				what: "append + seal + reserve + ack, batches of 100",
+				against: "the same by hand on better-sqlite3",
+				unit: "ops/s",
+				bar: { atLeast: 0.8 },
+				note: "by hand: the same op, batch and session rows in three transactions per batch, ops deleted when acknowledged; no hash, no entity, no superseding",
+			},
+			await interleaved({ ours, theirs }, context.repeats),
+		);
+	},
+};
+
+/**
+ * Ops per second through an outbox of their own: three durable transactions per batch, as the agent makes them.
+ *
+ * @param isDeleted what is kept for a week, since each op is its entity's last one, is deleted in the end.
+ */
+export async function passed(context: Context, ops: number, { isDeleted = false } = {}): Promise<number> {
+	const outbox = await openOutbox(fresh(context));
+	const captures = Array.from({ length: ops / BATCH }, (_, n) => capture("ses_1", n * BATCH, (n + 1) * BATCH));
+	const limits = { ...LIMITS, ops_per_batch: BATCH };
+	const took = await seconds(() => {
+		let cursor = 0;
+		for (const one of captures) {
+			outbox.append(one, 1);
+			const batch = outbox.transaction(() => {
+				outbox.seal("ses_1", limits, 1);
+				return outbox.reserve("ses_1", OWNER, LEASE_MS, 1);
+			});
+			if (batch === undefined) throw new Error("nothing was sealed");
+			cursor += batch.ops.length;
+			outbox.ack("ses_1", cursor, 1);
+		}
+		while (isDeleted && outbox.retain(1, 0).more);
+	});
+	outbox.close();
+	return ops / took;
+}
+
+/** What whoever needs just this would write, on the outbox's own tables. */
+async function byHand(context: Context, ops: number): Promise<number> {
+	const path = fresh(context);
+	(await openOutbox(path)).close();
+	const db = new Database(path);
+	db.pragma("journal_mode = WAL");
+	db.pragma("synchronous = FULL");
+	const insertOp = db.prepare(`
+		INSERT INTO op (session_id, op_id, type, key, payload, bytes, hash, captured_at) VALUES (?, ?, ?, ?, ?, ?, '', 1)`);
+	const unsealed = db.prepare<[string, number, number], Row>(
+		"SELECT id, op_id, type, key, payload, bytes FROM op WHERE session_id = ? AND id > ? ORDER BY id LIMIT ?",
+	);
+	const insertBatch = db.prepare(`
+		INSERT INTO batch (batch_id, session_id, first_id, last_id, first_position, ops, bytes, digest, depends, sealed_at,
+			attempts, lease_owner, lease_until)
+		VALUES (?, ?, ?, ?, ?, ?, ?, '', '', 1, 1, ?, ?)`);
+	const moveWatermark = db.prepare(
+		"UPDATE session SET watermark_seq = ?, watermark_event_id = ? WHERE session_id = 'ses_1'",
+	);
+	const moveCursor = db.prepare(
+		"UPDATE session SET acked_id = ?, acked_cursor = acked_cursor + ?, acked_op_id = ? WHERE session_id = 'ses_1'",
+	);
+	const removeOps = db.prepare("DELETE FROM op WHERE session_id = ? AND id <= ?");
+	const removeBatch = db.prepare("DELETE FROM batch WHERE batch_id = ?");
+
+	db.exec("INSERT INTO session (session_id) VALUES ('ses_1')");
+
+	const append = db.transaction((items: readonly OpIntent[], seq: number) => {
+		for (const { op_id, type, key, payload } of items)
+			insertOp.run("ses_1", op_id, type, key, payload, Buffer.byteLength(payload));
+		moveWatermark.run(seq, items.at(-1)?.op_id);
+	});
+	const reserve = db.transaction((after: number) => {
+		const rows = unsealed.all("ses_1", after, BATCH);
+		const [first, last] = [rows[0], rows.at(-1)];
+		if (first === undefined || last === undefined) throw new Error("nothing is there");
+		const bytes = rows.reduce((sum, row) => sum + row.bytes, 0);
+		const batch_id = `batch_${first.id}`;
+		insertBatch.run(batch_id, "ses_1", first.id, last.id, first.id - 1, rows.length, bytes, OWNER, LEASE_MS);
+		return { batch_id, rows, last };
+	});
+	const ack = db.transaction(({ batch_id, rows, last }: ReturnType<typeof reserve>) => {
+		removeOps.run("ses_1", last.id);
+		removeBatch.run(batch_id);
+		moveCursor.run(last.id, rows.length, last.op_id);
+	});
+
+	const groups = Array.from({ length: ops / BATCH }, (_, n) =>
+		Array.from({ length: BATCH }, (_, of) => op("ses_1", n * BATCH + of)),
+	);
+	const took = await seconds(() => {
+		let after = 0;
+		for (const items of groups) {
+			append.immediate(items, after + BATCH);
+			const batch = reserve.immediate(after);
+			ack.immediate(batch);
+			after = batch.last.id;
+		}
+	});
+	db.close();
+	return ops / took;
+}
+
+interface Row {
+	readonly id: number;
+	readonly op_id: string;
+	readonly type: string;
+	readonly key: string;
+	readonly payload: string;
+	readonly bytes: number;
+}
