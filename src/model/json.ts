@@ -24,7 +24,16 @@ export function faultOf(error: unknown): string {
 function sorted(value: unknown): unknown {
 	if (Array.isArray(value)) return value.map(sorted);
 	if (typeof value !== "object" || value === null) return value;
-	const entries = Object.entries(value).sort(([a], [b]) => (a < b ? -1 : a > b ? 1 : 0));
-	// fromEntries defines own members, so a member called __proto__ stays data.
-	return Object.fromEntries(entries.map(([name, member]) => [name, sorted(member)]));
+	// By UTF-16 code units.
+	const names = Object.keys(value).sort();
+	const result: Record<string, unknown> = {};
+	for (const name of names) {
+		const member = sorted((value as Record<string, unknown>)[name]);
+		if (name === "__proto__") Object.defineProperty(result, name, { value: member, ...OWN });
+		else result[name] = member;
+	}
+	return result;
 }
+
+/** A member called __proto__ stays data. */
+const OWN = { enumerable: true, writable: true, configurable: true };

@@ -3,6 +3,7 @@ import type { Socket } from "node:net";
 import type { Duplex } from "node:stream";
 import { RpcSession, WebSocketTransport } from "capnweb";
 import { type WebSocket, WebSocketServer } from "ws";
+import { DEFLATE } from "../protocol/deflate.ts";
 import { MESSAGE_BYTES_MAX } from "../protocol/limits.ts";
 import { guarded } from "../protocol/message.ts";
 import { Connection } from "./connection.ts";
@@ -35,7 +36,7 @@ export class Sockets {
 		noServer: true,
 		clientTracking: true,
 		maxPayload: MESSAGE_BYTES_MAX,
-		perMessageDeflate: false,
+		perMessageDeflate: DEFLATE,
 		// One event per turn of the loop: a client that sends a flood shares the server with the others (G5).
 		allowSynchronousEvents: false,
 	});

@@ -1,6 +1,7 @@
 import { RpcSession, WebSocketTransport } from "capnweb";
 import { WebSocket } from "ws";
 import type { Clock } from "../model/clock.ts";
+import { DEFLATE } from "../protocol/deflate.ts";
 import { MESSAGE_BYTES_MAX } from "../protocol/limits.ts";
 import { guarded } from "../protocol/message.ts";
 import type { ShareRpc } from "../protocol/rpc.ts";
@@ -13,7 +14,7 @@ import type { Timing } from "./timing.ts";
 export type Dial = (url: string) => WebSocket;
 
 export const dialWebSocket: Dial = (url) =>
-	new WebSocket(url, { perMessageDeflate: false, maxPayload: MESSAGE_BYTES_MAX });
+	new WebSocket(url, { perMessageDeflate: DEFLATE, maxPayload: MESSAGE_BYTES_MAX });
 
 /**
  * Waits until a WebSocket is open and proves by a pong that frames pass both ways; some proxies grant the upgrade and no more.

@@ -1,0 +1,16 @@
+/**
+ * How both ends of a WebSocket compress messages (permessage-deflate), where both can; the options of `ws`.
+ *
+ * A conversation says the same again and again: an envelope per op, a tool's output that grows. What a client sends refers to
+ * its last 32 KiB; what a server sends refers to nothing, so that a thousand idle watchers cost it no memory.
+ */
+export const DEFLATE = {
+	/**
+	 * Bytes from which on a message is compressed. Calls that bear a secret are smaller, and must stay so: beside text that
+	 * others choose, the length of what is compressed would tell of it.
+	 */
+	threshold: 1024,
+	serverNoContextTakeover: true,
+	/** A level above 1 takes three times as long for a tenth less. */
+	zlibDeflateOptions: { level: 1 },
+};
