@@ -105,6 +105,16 @@ describe("a server under attack", () => {
 		await survived("100 MiB");
 	}, 60_000);
 
+	test("lets go of whoever sends 100 KB that are 100 MiB, without inflating more than a message may have", async () => {
+		for (let n = 0; n < 8; n++) {
+			const socket = await openSocket(target, true);
+			const closed = new Promise<number>((resolve) => socket.once("close", resolve));
+			socket.send(Buffer.alloc(100 * MIB, "x"));
+			expect([1006, 1009]).toContain(await closed);
+		}
+		await survived("deflated bombs");
+	}, 60_000);
+
 	test("answers thousands of calls that nobody waits for, on a socket and in one POST", async () => {
 		const calls = Array.from(
 			{ length: 10_000 },

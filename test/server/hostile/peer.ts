@@ -7,8 +7,8 @@ import type { Target } from "./target.ts";
 /** What became of something that was sent. */
 export type Fate = { readonly closed: number } | { readonly answered: string };
 
-export async function openSocket(target: Target): Promise<WebSocket> {
-	const socket = new WebSocket(`${target.url.replace("http", "ws")}/rpc`, { perMessageDeflate: false });
+export async function openSocket(target: Target, perMessageDeflate = false): Promise<WebSocket> {
+	const socket = new WebSocket(`${target.url.replace("http", "ws")}/rpc`, { perMessageDeflate });
 	socket.on("error", () => undefined);
 	await once(socket, "open");
 	return socket;
