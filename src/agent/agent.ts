@@ -10,6 +10,7 @@ import { isDamage } from "../sqlite/errors.ts";
 import { acquireLock, type Lock } from "../sqlite/lock.ts";
 import type { OnDelete } from "./capture.ts";
 import type { LiveOptions } from "./live.ts";
+import type { AgentMeter } from "./meter.ts";
 import type { Room } from "./room.ts";
 import type { Rules } from "./rules.ts";
 import type { ShareMode } from "./selection.ts";
@@ -60,6 +61,8 @@ export interface AgentOptions {
 	readonly live?: LiveOptions;
 	/** A person waits: what earlier failures put off is tried at once. */
 	readonly hurry?: boolean;
+	/** Told what is done, while it is done; undefined: nobody counts. */
+	readonly meter?: AgentMeter | undefined;
 	readonly clock: Clock;
 	readonly random: Random;
 	readonly log: Logger;

@@ -7,6 +7,7 @@ import type { Burial, Capture as CaptureInput } from "../outbox/append.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import { type Change, isPoison, type Poison, type SessionRead, type Source } from "../source/source.ts";
 import { snapshotDifference } from "./compare.ts";
+import type { AgentMeter } from "./meter.ts";
 import type { Room } from "./room.ts";
 import { EVERYTHING, type SelectionRules, type ShareMode } from "./selection.ts";
 import { Selector } from "./selector.ts";
@@ -28,6 +29,7 @@ export interface CaptureOptions {
 	readonly selection?: SelectionRules | undefined;
 	/** Where capture asks before it writes; undefined: nothing is limited. */
 	readonly room?: Room | undefined;
+	readonly meter?: AgentMeter | undefined;
 	readonly clock: Clock;
 	readonly log: Logger;
 }
@@ -38,6 +40,7 @@ export class Capture {
 	readonly #onDelete: OnDelete;
 	readonly #selector: Selector;
 	readonly #room: Room | undefined;
+	readonly #meter: AgentMeter | undefined;
 	readonly #clock: Clock;
 	readonly #log: Logger;
 	readonly #ulid = monotonicFactory();
@@ -48,6 +51,7 @@ export class Capture {
 		const { outbox, mode, selection: rules = EVERYTHING, clock } = options;
 		this.#selector = new Selector({ outbox, mode, rules, clock });
 		this.#room = options.room;
+		this.#meter = options.meter;
 		this.#clock = options.clock;
 		this.#log = options.log;
 	}
@@ -102,7 +106,9 @@ export class Capture {
 			{ session_id: sessionId, facts: null, from: watermark, to: watermark, items },
 			this.#clock.now(),
 		);
-		return result.outcome === "appended" && result.ops > 0;
+		if (result.outcome !== "appended") return false;
+		this.#meter?.captured(result.ops);
+		return result.ops > 0;
 	}
 
 	/** False when the read has become stale; nothing was written then. */
@@ -120,11 +126,13 @@ export class Capture {
 		const items = read.kind === "log" ? this.#logItems(read) : this.#snapshotItems(read);
 		const written = this.#write({ session_id: sessionId, facts: read.session, from: read.from, to: read.to, items });
 		// A source that looks to be sure finds nothing new most of the time.
-		if (written && read.kind === "snapshot" && !read.isPartial)
+		if (written && read.kind === "snapshot" && !read.isPartial) {
 			this.#log[items.length > 0 ? "info" : "debug"](
 				{ session: sessionId, reason: read.reason },
 				"captured by snapshot",
 			);
+			this.#meter?.snapshot(read.from !== null && items.length > 0);
+		}
 		return written;
 	}
 
@@ -145,7 +153,10 @@ export class Capture {
 
 	#write(input: CaptureInput): boolean {
 		this.#room?.admit(bytesOf(input.items), this.#clock.now());
-		return this.#outbox.append(input, this.#clock.now()).outcome === "appended";
+		const result = this.#outbox.append(input, this.#clock.now());
+		if (result.outcome !== "appended") return false;
+		this.#meter?.captured(result.ops);
+		return true;
 	}
 
 	#logItems(read: Extract<SessionRead, { kind: "log" }>): (OpIntent | Burial)[] {

@@ -7,14 +7,15 @@ export interface Flight {
 	readonly batch: AppendBatch;
 	readonly bytes: number;
 	/** Never rejects, so that a flight that nobody awaits yet is no unhandled rejection. */
-	readonly answer: Promise<{ ack: OpAck } | { error: unknown }>;
+	readonly answer: Promise<{ ack: OpAck /** Since it left. */; ms: number } | { error: unknown }>;
 }
 
 /** Sends a reserved batch, stamped with the epoch of the redemption that it leaves under. */
 export function launch(reserved: ReservedBatch, handle: RedeemedShare): Flight {
 	const batch = wireBatch(reserved, handle.redemption.capability_epoch);
+	const leftAt = performance.now();
 	const answer = handle.appendOps(batch).then(
-		(ack) => ({ ack }),
+		(ack) => ({ ack, ms: performance.now() - leftAt }),
 		(error: unknown) => ({ error }),
 	);
 	return { batch, bytes: reserved.bytes, answer };

@@ -212,7 +212,8 @@ export class Flusher {
 
 	/** Counts an attempt to connect that came to nothing, and says when the next is due. */
 	#countFailure(): { attempts: number; next_connect_at: number } {
-		const { outbox, clock, random } = this.#options;
+		const { outbox, meter, clock, random } = this.#options;
+		meter?.retried("connect", "unreachable");
 		const attempts = (outbox.agent()?.connect_attempts ?? 0) + 1;
 		const next_connect_at = clock.now() + fullJitter(attempts, CONNECT_BACKOFF, random);
 		outbox.say({ connect_attempts: attempts, next_connect_at }, clock.now());

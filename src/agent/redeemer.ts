@@ -8,6 +8,7 @@ import type { Connection, RedeemedShare } from "../transport/transport.ts";
 import { aimOf, type Truth } from "./aim.ts";
 import { compare } from "./compare.ts";
 import { attempt, Failure } from "./failure.ts";
+import { type AgentMeter, caseOf } from "./meter.ts";
 import { reconcile } from "./reconcile.ts";
 import { RULES_CHANGED } from "./rules.ts";
 import { shareDigests } from "./verify.ts";
@@ -28,6 +29,7 @@ export interface RedeemerOptions {
 	readonly truth: (sessionId: string) => Promise<Truth | undefined>;
 	/** Called when a session was forgotten: what OpenCode has of it by now may be wanted. */
 	readonly onForgotten?: (() => void) | undefined;
+	readonly meter?: AgentMeter | undefined;
 	readonly clock: Clock;
 	readonly log: Logger;
 }
@@ -137,7 +139,7 @@ export class Redeemer {
 
 	/** Redeems, and brings this side in step with where the share stands. */
 	async #redeem(share: GrantedShare): Promise<RedeemedShare> {
-		const { outbox, clock, log } = this.#options;
+		const { outbox, meter, clock, log } = this.#options;
 		const sessionId = share.session_id;
 		outbox.attempt(sessionId);
 		const handle = await this.#open(share);
@@ -156,6 +158,7 @@ export class Redeemer {
 			batchIdBelow: (cursor: number) => outbox.batchBelow(sessionId, cursor),
 		};
 		const next = reconcile(position, redemption);
+		meter?.reconciled(caseOf(next, local, redemption));
 		if (next.do === "compare") this.doubt(sessionId);
 		const reason = local.compare_reason ?? (next.do === "compare" ? next.reason : undefined);
 		const isRulesOnly = next.do !== "compare" && reason === RULES_CHANGED;

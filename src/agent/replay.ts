@@ -173,12 +173,18 @@ export class Replay {
 		const sharedUntil = isOther ? this.#options.clock.now() + SHARED_MS : (this.#last?.sharedUntil ?? 0);
 		this.#last = { sessionId, sharedUntil };
 		const flight = launch(reserved, handle);
+		const { meter } = this.#options;
+		meter?.sent(flight.bytes);
 		const count = (batches: number) => {
 			this.#underWay.batches += batches;
 			this.#underWay.bytes += batches * flight.bytes;
 		};
 		count(1);
-		void flight.answer.then(() => count(-1));
+		void flight.answer.then((answer) => {
+			count(-1);
+			if ("ack" in answer) meter?.answered(answer.ms, answer.ack);
+			else meter?.unanswered();
+		});
 		return flight;
 	}
 
@@ -220,7 +226,8 @@ export class Replay {
 	}
 
 	#fail(sessionId: string, failure: Failure): FlushEnd {
-		const { outbox, connection, clock, random, log } = this.#options;
+		const { outbox, connection, meter, clock, random, log } = this.#options;
+		meter?.retried(failure.step, failure.outcome);
 		this.#redeemer.drop(sessionId);
 		const attempts = Math.max(1, outbox.line(sessionId)?.attempts ?? 1);
 		const decision = decide(failure.step, failure.outcome, attempts, random, failure.retryAfterMs);

@@ -1,6 +1,6 @@
 import type { Clock } from "../model/clock.ts";
 import type { Logger } from "../model/logger.ts";
-import { startShareServer } from "../server/node.ts";
+import { type ServerMeter, startShareServer } from "../server/node.ts";
 import { capnwebTransport } from "../transport/capnweb.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { ShareServer } from "./redeemer.ts";
@@ -22,14 +22,15 @@ export interface EmbeddedOptions {
 	readonly databasePath: string;
 	readonly key: string;
 	readonly port: number;
+	readonly meter?: ServerMeter | undefined;
 	readonly clock: Clock;
 	readonly log: Logger;
 }
 
 /** Starts a share server in this process, on loopback. Throws OutboxError port_taken and what its database says. */
 export async function embeddedLink(options: EmbeddedOptions): Promise<ServerLink> {
-	const { databasePath, key, port, clock, log } = options;
-	const host = await startShareServer({ databasePath, serverKeys: [key], port, logger: log, clock });
+	const { databasePath, key, port, meter, clock, log } = options;
+	const host = await startShareServer({ databasePath, serverKeys: [key], port, meter, logger: log, clock });
 	return {
 		server: { id: EMBEDDED, key: () => key },
 		url: host.url,

@@ -5,6 +5,7 @@ import type { Outbox } from "../outbox/outbox.ts";
 import type { Source } from "../source/source.ts";
 import { asStorageError } from "../sqlite/errors.ts";
 import type { Capture } from "./capture.ts";
+import type { AgentMeter } from "./meter.ts";
 import type { Room } from "./room.ts";
 import { Signal } from "./signal.ts";
 
@@ -32,6 +33,7 @@ export interface WatcherOptions {
 	readonly isConnected: () => boolean;
 	/** Called when there may be work for the flusher. */
 	readonly onNews: () => void;
+	readonly meter?: AgentMeter | undefined;
 	readonly clock: Clock;
 	readonly log: Logger;
 }
@@ -118,7 +120,8 @@ export class Watcher {
 	}
 
 	async #lookNow(signal: AbortSignal): Promise<void> {
-		const { outbox, capture, openSource, onNews, clock } = this.#options;
+		const { outbox, capture, openSource, onNews, meter, clock } = this.#options;
+		const lookedAt = clock.now();
 		const version = outbox.version();
 		// Another process appended, or asked for something (share, unshare, flush).
 		const asked = version !== this.#seenVersion;
@@ -139,6 +142,7 @@ export class Watcher {
 			outbox.say({ last_error: null }, clock.now());
 		}
 		this.#trouble = "";
+		if (!signal.aborted) meter?.level(lookedAt);
 		// Below whatever else is the matter.
 		if (this.#notice !== undefined && outbox.agent()?.last_error == null)
 			outbox.say({ last_error: this.#notice }, clock.now());

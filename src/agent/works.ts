@@ -38,20 +38,31 @@ export class Works {
 	constructor(options: AgentOptions, link: ServerLink, outbox: Outbox, onDamage: (error: unknown) => void) {
 		this.#options = options;
 		this.outbox = outbox;
-		const { mode, onDelete, rules = NO_RULES, clock, random, log, pollMs, opencode } = options;
+		const { mode, onDelete, rules = NO_RULES, clock, random, log, pollMs, opencode, meter } = options;
+		if (meter !== undefined) outbox.onCommit((ms) => meter.committed(ms));
 		this.#rules = options.keepsRules ? standingRules(rules, outbox.agent()) : rules;
 		const { selection, redactor } = this.#rules;
 		const room = options.room?.(outbox);
-		this.#capture = new Capture({ outbox, mode, onDelete, selection, room, clock, log });
+		this.#capture = new Capture({ outbox, mode, onDelete, selection, room, meter, clock, log });
 		this.watcher = new Watcher({
-			...{ outbox, capture: this.#capture, room, pollMs, clock, log },
+			...{ outbox, capture: this.#capture, room, pollMs, meter, clock, log },
 			openSource: async () =>
 				redactedSource(await options.openSource(outbox.agent()?.opencode_identity ?? undefined), redactor),
 			isConnected: () => this.#isConnected(),
 			onNews: () => this.flusher.wake(),
 		});
 		this.flusher = new Flusher({
-			...{ outbox, mode, clock, random, log, transport: link.transport, server: link.server, owner: randomUUID() },
+			...{
+				outbox,
+				mode,
+				clock,
+				random,
+				log,
+				meter,
+				transport: link.transport,
+				server: link.server,
+				owner: randomUUID(),
+			},
 			createKey: options.createKey,
 			truth: (sessionId) => this.#truth(sessionId),
 			onForgotten: () => this.watcher.ring(),

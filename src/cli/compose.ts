@@ -11,6 +11,7 @@ import type { Outbox } from "../outbox/outbox.ts";
 import { Lane } from "../source/lane.ts";
 import type { Source } from "../source/source.ts";
 import { createKeysIn, ensureIdentity } from "./identity.ts";
+import type { ProcessMetrics } from "./metrics.ts";
 import { opencodeOf } from "./opencode.ts";
 import { pathsIn } from "./paths.ts";
 import { rulesOf } from "./rules.ts";
@@ -21,11 +22,13 @@ import { remoteServer, type Settings } from "./settings.ts";
  * An agent's parts, as the settings ask for them. Opens nothing yet.
  *
  * @param endsByItself a command that looks at everything once, instead of an agent that goes on.
+ * @param metrics what counts; undefined: nothing does.
  */
 export function agentOptions(
 	settings: Settings,
 	log: Logger,
 	endsByItself = false,
+	metrics?: ProcessMetrics,
 ): AgentOptions & { readonly lane: Lane } {
 	const opencode = opencodeOf(settings);
 	const paths = pathsIn(settings.dataDir);
@@ -54,7 +57,7 @@ export function agentOptions(
 			onProblem: (problem) =>
 				log.warn({ err: problem }, "OpenCode's plugin is not heard; OpenCode's database is polled"),
 		}),
-		link: () => openLink(settings, log),
+		link: () => openLink(settings, log, settings.port, metrics?.server),
 		mode: settings.share,
 		onDelete: settings.onDelete,
 		rules: rulesOf(settings),
@@ -62,6 +65,7 @@ export function agentOptions(
 		live: { checkpointMs: settings.checkpointMs },
 		clock: systemClock,
 		random: Math.random,
+		meter: metrics?.agent,
 		log,
 	};
 }
@@ -72,7 +76,12 @@ export function openSource(settings: Settings, identity?: string): Promise<Sourc
 }
 
 /** The share server that is set, or one of our own on `port`. */
-export async function openLink(settings: Settings, log: Logger, port: number = settings.port): Promise<ServerLink> {
+export async function openLink(
+	settings: Settings,
+	log: Logger,
+	port: number = settings.port,
+	meter?: ProcessMetrics["server"],
+): Promise<ServerLink> {
 	const remote = remoteServer(settings);
 	if (remote) {
 		// Read once now, so that a wrong file is told at the start; then for every use, so that a mended one is seen.
@@ -81,7 +90,7 @@ export async function openLink(settings: Settings, log: Logger, port: number = s
 	}
 	const paths = pathsIn(settings.dataDir);
 	const key = ensureServerKey(paths.serverKey);
-	return embeddedLink({ databasePath: paths.serverDatabase, key, port, clock: systemClock, log });
+	return embeddedLink({ databasePath: paths.serverDatabase, key, port, meter, clock: systemClock, log });
 }
 
 /** @param ballast the agent's alone. */

@@ -7,6 +7,7 @@ import { OutboxError } from "../model/errors.ts";
 import { agentOptions } from "./compose.ts";
 import { LogFile } from "./log-file.ts";
 import { createLogger } from "./logger.ts";
+import { openMetrics } from "./metrics.ts";
 import { pathsIn } from "./paths.ts";
 import { RULE_SETTINGS } from "./rules.ts";
 import { resolveSettings, type Settings, settingsArgs } from "./settings.ts";
@@ -37,6 +38,7 @@ const run = defineCommand({
 			"on-delete",
 			...RULE_SETTINGS,
 			"port",
+			"metrics-port",
 			"poll",
 			"checkpoint",
 			"outbox-max",
@@ -53,7 +55,8 @@ const run = defineCommand({
 		},
 		json: {
 			type: "boolean",
-			description: "Print one JSON line on stdout when running: {pid, data_dir, server_url, opencode_db}.",
+			description:
+				"Print one JSON line on stdout when running: {pid, data_dir, server_url, opencode_db}, and metrics_url with --metrics-port.",
 		},
 	},
 	async run({ args }) {
@@ -67,16 +70,21 @@ const run = defineCommand({
 		const onSignal = () => (stop.signal.aborted ? now.abort() : stop.abort());
 		for (const name of ["SIGTERM", "SIGINT"] as const) process.on(name, onSignal);
 
-		const options = agentOptions(settings, log);
+		const metrics = await openMetrics(settings, log, { agent: true, server: settings.server === undefined });
+		const options = agentOptions(settings, log, false, metrics);
 		const agent = await startOrStandBy(options, args.standby === true, stop.signal).catch((error: unknown) => {
 			if (isBackground && error instanceof OutboxError && error.code === "owned") return error.exitCode;
 			throw error;
 		});
 		if (agent === undefined || typeof agent === "number") return agent;
+		const told = await metrics?.listen().catch(async (error: unknown) => {
+			await agent.stop();
+			throw error;
+		});
 		if (args.json) {
 			const { pid } = process;
 			const facts = { pid, data_dir: settings.dataDir, server_url: agent.link.url, opencode_db: options.opencodeDb };
-			process.stdout.write(jsonLine(facts));
+			process.stdout.write(jsonLine(told === undefined ? facts : { ...facts, metrics_url: told.url }));
 		}
 		log.info(
 			{ server: agent.link.url, opencode: options.opencodeDb ?? settings.opencodeUrl, share: settings.share },
@@ -86,6 +94,7 @@ const run = defineCommand({
 		log.info({ within_ms: DRAIN_MS }, "draining; a second signal stops at once");
 		const drained = await agent.drain(AbortSignal.any([now.signal, AbortSignal.timeout(DRAIN_MS)]));
 		if (!drained) log.warn({}, "stopped before everything was sent; the rest is in the outbox");
+		await told?.close();
 		await agent.stop();
 		log.info({ drained }, "the agent has stopped");
 	},
@@ -107,11 +116,15 @@ export const command = teach(run, {
 			line: "OPENCODE_SERVER_PASSWORD=… opencode-outbox run --opencode-url http://build-host:4096",
 			does: "Captures from an `opencode serve` on another host, over HTTP alone.",
 		},
+		{
+			line: "opencode-outbox run --metrics-port 9464",
+			does: "Answers Prometheus on http://127.0.0.1:9464/metrics; alert rules and a dashboard are in deploy/prometheus.",
+		},
 	],
 	exits: {
 		0: "stopped by a signal, or idle (see --idle-stop)",
 		65: "the outbox or OpenCode's database is damaged or foreign",
-		69: "the port is taken",
+		69: "the port is taken, or the one for metrics",
 		73: "the data directory cannot be written",
 		75: "another agent has this outbox (see --standby)",
 	},

@@ -3,6 +3,7 @@ import { defineCommand } from "citty";
 import { OutboxError } from "../model/errors.ts";
 import { startShareServer } from "../server/node.ts";
 import { createLogger } from "./logger.ts";
+import { openMetrics } from "./metrics.ts";
 import { pathsIn } from "./paths.ts";
 import { ensureServerKey, readServerKey } from "./server-key.ts";
 import { httpAddress, URL_FORM } from "./setting-forms.ts";
@@ -21,8 +22,12 @@ export const command = teach(
 				valueHint: "URL",
 				description: "Where people reach it, when that is not where it listens; the links that it gives out begin so.",
 			},
-			...settingsArgs("data-dir", "server-key-file", "log-level"),
-			json: { type: "boolean", description: "Print {url, pid, key_file} as one line of JSON when it listens." },
+			...settingsArgs("metrics-port", "data-dir", "server-key-file", "log-level"),
+			json: {
+				type: "boolean",
+				description:
+					"Print {url, pid, key_file} as one line of JSON when it listens, and metrics_url with --metrics-port.",
+			},
 		},
 		async run({ args }) {
 			const settings = resolveSettings(args);
@@ -32,16 +37,25 @@ export const command = teach(
 			const signals = listenToSignals();
 			const keyFile = settings.serverKeyFile ?? serverKey;
 			const key = settings.serverKeyFile === undefined ? ensureServerKey(keyFile) : readServerKey(keyFile);
+			const logger = createLogger({ level: settings.logLevel });
+			const metrics = await openMetrics(settings, logger, { agent: false, server: true });
 			const server = await startShareServer({
 				...{ databasePath: serverDatabase, serverKeys: [key], host: args.host, port: settings.port },
 				...(publicUrl === undefined ? {} : { publicUrl }),
-				logger: createLogger({ level: settings.logLevel }),
+				...{ logger, meter: metrics?.server },
 			});
+			const told = await metrics?.listen().catch(async (error: unknown) => {
+				await server.close();
+				throw error;
+			});
+			const facts = { url: server.url, pid: process.pid, key_file: keyFile };
 			process.stdout.write(
-				args.json ? jsonLine({ url: server.url, pid: process.pid, key_file: keyFile }) : greeting(server.url, keyFile),
+				args.json
+					? jsonLine(told === undefined ? facts : { ...facts, metrics_url: told.url })
+					: greeting(server.url, keyFile),
 			);
 			await signals.first;
-			await Promise.race([server.close(), signals.second]);
+			await Promise.race([Promise.all([server.close(), told?.close()]), signals.second]);
 		},
 	}),
 	{
@@ -49,7 +63,7 @@ export const command = teach(
 		exits: {
 			0: "stopped: the first SIGTERM or SIGINT lets what is under way finish (up to 5 s), the second ends at once",
 			65: "its database is damaged, or the file is none",
-			69: "the port is taken",
+			69: "the port is taken, or the one for metrics",
 			75: "another `serve` has the same data",
 		},
 		examples: [

@@ -17,6 +17,8 @@ export const PORT = z
 	.regex(/^\d{1,5}$/)
 	.transform(Number)
 	.pipe(z.number().max(65_535));
+/** A port, or none at all. */
+export const PORT_OR_OFF = z.union([z.literal("off").transform(() => undefined), PORT]);
 /** A name that is looked for on PATH. */
 export const PROGRAM = z.string().regex(/^[\w.@+-]{1,100}$/);
 /** Below 10 ms a poll costs more than it tells; above an hour it is a mistake. */

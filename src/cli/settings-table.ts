@@ -17,6 +17,7 @@ import {
 	type Place,
 	POLL,
 	PORT,
+	PORT_OR_OFF,
 	PROGRAM,
 	path,
 	regex,
@@ -57,6 +58,8 @@ export interface Settings {
 	readonly redactPattern: readonly string[];
 	/** Of the embedded server; 0 takes any free one. */
 	readonly port: number;
+	/** Where Prometheus asks, on loopback; 0 takes any free one; undefined: nowhere. */
+	readonly metricsPort: number | undefined;
 	readonly pollMs: number;
 	/** 0: text that streams is not put into the outbox. */
 	readonly checkpointMs: number;
@@ -111,6 +114,7 @@ const FIELDS = {
 	redact: "redact",
 	"redact-pattern": "redactPattern",
 	port: "port",
+	"metrics-port": "metricsPort",
 	poll: "pollMs",
 	checkpoint: "checkpointMs",
 	"outbox-max": "outboxMaxBytes",
@@ -217,6 +221,13 @@ export const SETTINGS: Table = {
 		fallback: () => 4590,
 		fallbackText: "4590",
 		doc: "Port of the embedded server; 0 takes any free one.",
+	},
+	"metrics-port": {
+		...{ field: "metricsPort", hint: "PORT|off", expected: "a port, 0-65535, or off" },
+		parse: (text) => PORT_OR_OFF.safeParse(text),
+		fallback: none,
+		fallbackText: "off",
+		doc: "Answer Prometheus on http://127.0.0.1:PORT/metrics, and nowhere else; 0 takes any free port.",
 	},
 	poll: {
 		...{ field: "pollMs", hint: "DURATION", expected: `${DURATION_FORM}, from 10ms to 1h` },

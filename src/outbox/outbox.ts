@@ -86,6 +86,8 @@ export function outboxOn(sqlite: Sqlite) {
 		onTrouble: (listener: TroubleListener): void => bell.listen(listener),
 		/** Several verbs as one durable transaction. */
 		transaction: <T>(body: () => T): T => bell.watch("transaction", () => sqlite.transaction(body)),
+		/** Calls `listener` with how long each commit took, in ms. */
+		onCommit: sqlite.observeCommits,
 		path: sqlite.path,
 		close: () => sqlite.close(),
 	};

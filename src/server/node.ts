@@ -1,5 +1,6 @@
 import { randomBytes } from "node:crypto";
 import { once } from "node:events";
+import { statSync } from "node:fs";
 import type { Server } from "node:http";
 import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
@@ -17,9 +18,12 @@ import type { RandomBytes } from "./credential.ts";
 import { Doors } from "./doors.ts";
 import { httpApp } from "./http.ts";
 import { Hub } from "./hub.ts";
+import type { ServerMeter } from "./meter.ts";
 import { Redactor } from "./redact.ts";
 import { ShareRules } from "./share.ts";
 import { Sockets } from "./socket.ts";
+
+export type { ServerMeter } from "./meter.ts";
 
 export const SHARE_DATABASE: DatabaseKind = {
 	name: "a share database",
@@ -43,6 +47,8 @@ export interface ShareServerOptions {
 	readonly limits?: Partial<ShareLimits>;
 	readonly clock?: Clock;
 	readonly random?: RandomBytes;
+	/** Told what is done, while it is done; undefined: nobody counts. */
+	readonly meter?: ServerMeter | undefined;
 }
 
 export interface ShareServer {
@@ -79,7 +85,7 @@ const PORT_PAUSE_MS = 20;
  * @throws OutboxError server_owned, port_taken, config (the address cannot be listened on), and what `openDatabase` throws.
  */
 export async function startShareServer(options: ShareServerOptions): Promise<ShareServer> {
-	const { logger, clock = systemClock, random = randomBytes, host = "127.0.0.1" } = options;
+	const { logger, clock = systemClock, random = randomBytes, host = "127.0.0.1", meter } = options;
 	const lock = await lockDatabase(options.databasePath);
 	let sqlite: Sqlite | undefined;
 	try {
@@ -90,7 +96,7 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 		let origin = "";
 		const url = (slug: string) => `${(options.publicUrl ?? origin).replace(/\/+$/, "")}/share/${slug}`;
 		const limits = { ...LIMITS, ...options.limits };
-		const rules = new ShareRules(database.orm, { clock, random, serverKeys: options.serverKeys, url, limits });
+		const rules = new ShareRules(database.orm, { clock, random, serverKeys: options.serverKeys, url, limits, meter });
 		const hub = new Hub();
 		const doors = new Doors();
 		const onKnown = (env: unknown) => doors.known((env as HttpBindings).incoming.socket);
@@ -114,6 +120,7 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 		const port = await listen(server, host, options.port, clock);
 		origin = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
 		const sockets = new Sockets(context);
+		meter?.figures(() => ({ websockets: sockets.count, databaseBytes: sizeOf(options.databasePath) }));
 		server.on("upgrade", (request, socket, head) => {
 			if (!server.listening || request.url?.split("?")[0] !== "/rpc") refuseUpgrade(socket);
 			else sockets.upgrade(request, socket, head);
@@ -167,6 +174,12 @@ async function lockDatabase(path: string): Promise<Lock> {
 	if ("release" in lock) return lock;
 	const who = lock.pid === null ? "" : ` (pid ${lock.pid})`;
 	throw new OutboxError("server_owned", `Another share server${who} has ${path}.`);
+}
+
+/** Of a database with its write-ahead log, in bytes. */
+function sizeOf(path: string): number {
+	const size = (name: string) => statSync(name, { throwIfNoEntry: false })?.size ?? 0;
+	return size(path) + size(`${path}-wal`);
 }
 
 async function listen(server: Server, host: string, port: number, clock: Clock): Promise<number> {

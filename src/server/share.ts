@@ -22,6 +22,7 @@ import { Entities } from "./entity.ts";
 import { Grants, type GrantsOptions } from "./grants.ts";
 import { Ledger } from "./ledger.ts";
 import { Listings } from "./listings.ts";
+import { measured, type ServerMeter } from "./meter.ts";
 import { Owners } from "./owners.ts";
 import { claimed, deleted, noScope, notFound, rotated, stale } from "./refusals.ts";
 import { Registry, type ShareRow } from "./registry.ts";
@@ -33,6 +34,7 @@ export interface ShareRulesOptions extends GrantsOptions {
 	readonly limits?: ShareLimits;
 	/** Op ids remembered per share, default LEDGER_OPS; at least twice `limits.sealed_ops`. */
 	readonly ledgerOps?: number;
+	readonly meter?: ServerMeter | undefined;
 }
 
 /** Who calls, as a redemption found it. What it may do is judged anew in every transaction. */
@@ -168,7 +170,7 @@ export class ShareRules {
 	 * The watermark moves when the batch brought something new and left nothing out: a replay cannot move it back.
 	 */
 	appendOps(holder: Holder, batch: AppendBatch): OpAck {
-		return this.#decide("appendOps", holder, () => {
+		const answer = this.#decide("appendOps", holder, () => {
 			const row = this.#held(holder, "append");
 			if (batch.ops.some((op) => op.capability_epoch !== row.capability_epoch)) throw stale(row.capability_epoch);
 			refuseMisshapen(batch, this.limits);
@@ -185,6 +187,8 @@ export class ShareRules {
 			});
 			return ack;
 		});
+		this.#options.meter?.appended(answer, batch.ops);
+		return answer;
 	}
 
 	/** Digests of the live entities, in key order, a page after `after`. */
@@ -261,7 +265,8 @@ export class ShareRules {
 	/** Runs one call in one transaction. A refusal rolls it back and is recorded by itself. */
 	#decide<T>(method: string, about: Holder | string | null, body: () => T): T {
 		try {
-			return this.#db.transaction(body, { behavior: "immediate" });
+			const commit = (work: () => T) => this.#db.transaction(work, { behavior: "immediate" });
+			return measured(this.#options.meter, method, body, commit);
 		} catch (error) {
 			if (error instanceof ShareRefusal) {
 				const named = typeof about === "string" ? about : (about?.share_id ?? null);

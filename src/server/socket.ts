@@ -49,6 +49,11 @@ export class Sockets {
 		void this.#heartbeat();
 	}
 
+	/** How many are open. */
+	get count(): number {
+		return this.#server.clients.size;
+	}
+
 	upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
 		this.#server.handleUpgrade(request, socket, head, (peer) => this.#serve(peer, socket as Socket));
 	}

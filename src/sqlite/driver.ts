@@ -21,6 +21,8 @@ export interface Sqlite {
 	exec(sql: string): void;
 	/** Runs `body` in a transaction of `mode`; a throw rolls back. Nested calls join the outer one. `body` is synchronous. */
 	transaction<T>(body: () => T, mode?: "deferred" | "immediate" | "exclusive"): T;
+	/** From now on `listener` is told how long each COMMIT of a transaction that may write took, in ms. */
+	observeCommits(listener: (ms: number) => void): void;
 	close(): void;
 }
 
@@ -58,6 +60,12 @@ export async function openSqlite(path: string, options: SqliteOptions = {}): Pro
 	const { client, orm } = await (process.versions.bun ? openBun(path, options) : openNode(path, options));
 	client.exec(`PRAGMA busy_timeout = ${options.busyTimeoutMs ?? 5000}`);
 	let depth = 0;
+	let onCommit: ((ms: number) => void) | undefined;
+	const commit = (mode: string) => {
+		const startedAt = performance.now();
+		client.exec("COMMIT");
+		if (mode !== "deferred") onCommit?.(performance.now() - startedAt);
+	};
 	return {
 		path,
 		orm,
@@ -77,7 +85,7 @@ export async function openSqlite(path: string, options: SqliteOptions = {}): Pro
 			depth++;
 			try {
 				const result = body();
-				client.exec("COMMIT");
+				commit(mode);
 				return result;
 			} catch (error) {
 				// SQLite may have rolled back by itself (disk full, I/O error); the first error is the one that matters.
@@ -88,6 +96,9 @@ export async function openSqlite(path: string, options: SqliteOptions = {}): Pro
 			} finally {
 				depth--;
 			}
+		},
+		observeCommits: (listener) => {
+			onCommit = listener;
 		},
 		close: () => client.close(),
 	};

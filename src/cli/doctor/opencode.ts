@@ -3,7 +3,7 @@ import { homedir } from "node:os";
 import { join } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { OutboxError } from "../../model/errors.ts";
-import { sameWatermark, type Watermark } from "../../model/op.ts";
+import type { Watermark } from "../../model/op.ts";
 import { openReport } from "../../outbox/report.ts";
 import { findOpencodeDatabase } from "../../source/discovery.ts";
 import { type Glance, glanceAt } from "../../source/glance.ts";
@@ -11,6 +11,7 @@ import { serverAddress } from "../../source/http.ts";
 import { laneAddress } from "../../source/lane-address.ts";
 import { isAnswered } from "../../source/lane-probe.ts";
 import { opencodeVitals } from "../../source/probe.ts";
+import { behind } from "../capture-lag.ts";
 import { sourceKind } from "../opencode.ts";
 import { type Env, pathsIn } from "../paths.ts";
 import type { Settings } from "../settings.ts";
@@ -99,21 +100,6 @@ async function watermarksIn(path: string): Promise<ReadonlyMap<string, Watermark
 	} finally {
 		reader?.close();
 	}
-}
-
-/** How far captured sessions are behind their logs; one without a log is not told by this. */
-function behind(
-	heads: ReadonlyMap<string, Watermark | null>,
-	captured: ReadonlyMap<string, Watermark | null>,
-): { events: number; sessions: number } {
-	let [events, sessions] = [0, 0];
-	for (const [id, watermark] of captured) {
-		const head = heads.get(id);
-		if (head == null || sameWatermark(head, watermark)) continue;
-		sessions++;
-		events += Math.max(1, head.seq - (watermark?.seq ?? -1));
-	}
-	return { events, sessions };
 }
 
 /** OpenCode's own server answers, takes the password and streams events. */

@@ -89,8 +89,8 @@ export const SERVER: readonly Mutant[] = [
 		guarantee: "G1",
 		does: "Commits each statement of a call by itself, so that half of a batch can stay.",
 		file: "server/share.ts",
-		find: 'return this.#db.transaction(body, { behavior: "immediate" });',
-		replace: "return body();",
+		find: 'this.#db.transaction(work, { behavior: "immediate" });',
+		replace: "work();",
 		caughtBy: ["server/atomic.test.ts"],
 	},
 	{
