@@ -22,14 +22,16 @@ export interface EmbeddedOptions {
 	readonly databasePath: string;
 	readonly key: string;
 	readonly port: number;
+	/** Whether OpenCode's own share may make shares there; default false. */
+	readonly opencodeShare?: boolean;
 	readonly clock: Clock;
 	readonly log: Logger;
 }
 
 /** Starts a share server in this process, on loopback. Throws OutboxError port_taken and what its database says. */
 export async function embeddedLink(options: EmbeddedOptions): Promise<ServerLink> {
-	const { databasePath, key, port, clock, log } = options;
-	const host = await startShareServer({ databasePath, serverKeys: [key], port, logger: log, clock });
+	const { databasePath, key, port, opencodeShare = false, clock, log } = options;
+	const host = await startShareServer({ databasePath, serverKeys: [key], port, opencodeShare, logger: log, clock });
 	return {
 		server: { id: EMBEDDED, key: () => key },
 		url: host.url,

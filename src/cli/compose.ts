@@ -81,7 +81,8 @@ export async function openLink(settings: Settings, log: Logger, port: number = s
 	}
 	const paths = pathsIn(settings.dataDir);
 	const key = ensureServerKey(paths.serverKey);
-	return embeddedLink({ databasePath: paths.serverDatabase, key, port, clock: systemClock, log });
+	const { opencodeShare } = settings;
+	return embeddedLink({ databasePath: paths.serverDatabase, key, port, opencodeShare, clock: systemClock, log });
 }
 
 /** @param ballast the agent's alone. */

@@ -37,6 +37,7 @@ const run = defineCommand({
 			"on-delete",
 			...RULE_SETTINGS,
 			"port",
+			"opencode-share",
 			"poll",
 			"checkpoint",
 			"outbox-max",

@@ -21,7 +21,7 @@ export const command = teach(
 				valueHint: "URL",
 				description: "Where people reach it, when that is not where it listens; the links that it gives out begin so.",
 			},
-			...settingsArgs("data-dir", "server-key-file", "log-level"),
+			...settingsArgs("opencode-share", "data-dir", "server-key-file", "log-level"),
 			json: { type: "boolean", description: "Print {url, pid, key_file} as one line of JSON when it listens." },
 		},
 		async run({ args }) {
@@ -35,6 +35,7 @@ export const command = teach(
 			const server = await startShareServer({
 				...{ databasePath: serverDatabase, serverKeys: [key], host: args.host, port: settings.port },
 				...(publicUrl === undefined ? {} : { publicUrl }),
+				opencodeShare: settings.opencodeShare,
 				logger: createLogger({ level: settings.logLevel }),
 			});
 			process.stdout.write(
@@ -60,6 +61,10 @@ export const command = teach(
 			{
 				line: "opencode-outbox serve --port 4591 --public-url https://share.example.com",
 				does: "Behind a reverse proxy that speaks TLS for share.example.com.",
+			},
+			{
+				line: "opencode-outbox serve --opencode-share on",
+				does: 'Also for an OpenCode without this program, whose config has "enterprise": { "url": "http://127.0.0.1:4590" }. Whoever reaches the server may then make shares.',
 			},
 		],
 	},

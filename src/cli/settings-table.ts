@@ -20,6 +20,7 @@ import {
 	PROGRAM,
 	path,
 	regex,
+	SWITCH,
 	URL_FORM,
 } from "./setting-forms.ts";
 import { SIZE_FORM } from "./size.ts";
@@ -57,6 +58,8 @@ export interface Settings {
 	readonly redactPattern: readonly string[];
 	/** Of the embedded server; 0 takes any free one. */
 	readonly port: number;
+	/** Whether OpenCode's own share may make shares on the server that this starts. */
+	readonly opencodeShare: boolean;
 	readonly pollMs: number;
 	/** 0: text that streams is not put into the outbox. */
 	readonly checkpointMs: number;
@@ -111,6 +114,7 @@ const FIELDS = {
 	redact: "redact",
 	"redact-pattern": "redactPattern",
 	port: "port",
+	"opencode-share": "opencodeShare",
 	poll: "pollMs",
 	checkpoint: "checkpointMs",
 	"outbox-max": "outboxMaxBytes",
@@ -217,6 +221,13 @@ export const SETTINGS: Table = {
 		fallback: () => 4590,
 		fallbackText: "4590",
 		doc: "Port of the embedded server; 0 takes any free one.",
+	},
+	"opencode-share": {
+		...{ field: "opencodeShare", hint: "off|on", expected: "off or on" },
+		parse: (text) => SWITCH.safeParse(text),
+		fallback: () => false,
+		fallbackText: "off",
+		doc: "on lets OpenCode's own share (config enterprise.url) make shares on this server, without a key: everybody who reaches it.",
 	},
 	poll: {
 		...{ field: "pollMs", hint: "DURATION", expected: `${DURATION_FORM}, from 10ms to 1h` },
