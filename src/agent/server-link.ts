@@ -23,14 +23,17 @@ export interface EmbeddedOptions {
 	readonly key: string;
 	readonly port: number;
 	readonly meter?: ServerMeter | undefined;
+	/** Whether OpenCode's own share may make shares there; default false. */
+	readonly opencodeShare?: boolean;
 	readonly clock: Clock;
 	readonly log: Logger;
 }
 
 /** Starts a share server in this process, on loopback. Throws OutboxError port_taken and what its database says. */
 export async function embeddedLink(options: EmbeddedOptions): Promise<ServerLink> {
-	const { databasePath, key, port, meter, clock, log } = options;
-	const host = await startShareServer({ databasePath, serverKeys: [key], port, meter, logger: log, clock });
+	const { databasePath, key, port, opencodeShare = false, meter, clock, log } = options;
+	const server = { databasePath, serverKeys: [key], port, opencodeShare, meter };
+	const host = await startShareServer({ ...server, logger: log, clock });
 	return {
 		server: { id: EMBEDDED, key: () => key },
 		url: host.url,

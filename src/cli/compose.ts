@@ -90,7 +90,8 @@ export async function openLink(
 	}
 	const paths = pathsIn(settings.dataDir);
 	const key = ensureServerKey(paths.serverKey);
-	return embeddedLink({ databasePath: paths.serverDatabase, key, port, meter, clock: systemClock, log });
+	const server = { databasePath: paths.serverDatabase, key, port, opencodeShare: settings.opencodeShare, meter };
+	return embeddedLink({ ...server, clock: systemClock, log });
 }
 
 /** @param ballast the agent's alone. */

@@ -39,6 +39,7 @@ const run = defineCommand({
 			...RULE_SETTINGS,
 			"port",
 			"metrics-port",
+			"opencode-share",
 			"poll",
 			"checkpoint",
 			"outbox-max",

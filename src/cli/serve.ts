@@ -22,7 +22,7 @@ export const command = teach(
 				valueHint: "URL",
 				description: "Where people reach it, when that is not where it listens; the links that it gives out begin so.",
 			},
-			...settingsArgs("metrics-port", "data-dir", "server-key-file", "log-level"),
+			...settingsArgs("opencode-share", "metrics-port", "data-dir", "server-key-file", "log-level"),
 			json: {
 				type: "boolean",
 				description:
@@ -42,6 +42,7 @@ export const command = teach(
 			const server = await startShareServer({
 				...{ databasePath: serverDatabase, serverKeys: [key], host: args.host, port: settings.port },
 				...(publicUrl === undefined ? {} : { publicUrl }),
+				opencodeShare: settings.opencodeShare,
 				...{ logger, meter: metrics?.server },
 			});
 			const told = await metrics?.listen().catch(async (error: unknown) => {
@@ -74,6 +75,10 @@ export const command = teach(
 			{
 				line: "opencode-outbox serve --port 4591 --public-url https://share.example.com",
 				does: "Behind a reverse proxy that speaks TLS for share.example.com.",
+			},
+			{
+				line: "opencode-outbox serve --opencode-share on",
+				does: 'Also for an OpenCode without this program, whose config has "enterprise": { "url": "http://127.0.0.1:4590" }. Whoever reaches the server may then make shares.',
 			},
 		],
 	},

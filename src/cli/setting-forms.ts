@@ -34,6 +34,7 @@ export const OUTBOX_MAX = sizeSchema(1024 ** 2, 1024 ** 5);
 
 /** Below a second nobody could ask for anything in between; the upper bound is a slip of the pen. */
 export const IDLE_STOP = durationSchema(1000, 7 * 24 * 3_600_000);
+export const SWITCH = z.enum(["off", "on"]).transform((text) => text === "on");
 export const NEVER = z.literal("never").transform(() => undefined);
 /** Below a minute nothing would ever begin; the upper bound is a slip of the pen. */
 export const MAX_AGE = durationSchema(60_000, 10_000 * 86_400_000);

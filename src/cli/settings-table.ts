@@ -21,6 +21,7 @@ import {
 	PROGRAM,
 	path,
 	regex,
+	SWITCH,
 	URL_FORM,
 } from "./setting-forms.ts";
 import { SIZE_FORM } from "./size.ts";
@@ -60,6 +61,8 @@ export interface Settings {
 	readonly port: number;
 	/** Where Prometheus asks, on loopback; 0 takes any free one; undefined: nowhere. */
 	readonly metricsPort: number | undefined;
+	/** Whether OpenCode's own share may make shares on the server that this starts. */
+	readonly opencodeShare: boolean;
 	readonly pollMs: number;
 	/** 0: text that streams is not put into the outbox. */
 	readonly checkpointMs: number;
@@ -115,6 +118,7 @@ const FIELDS = {
 	"redact-pattern": "redactPattern",
 	port: "port",
 	"metrics-port": "metricsPort",
+	"opencode-share": "opencodeShare",
 	poll: "pollMs",
 	checkpoint: "checkpointMs",
 	"outbox-max": "outboxMaxBytes",
@@ -228,6 +232,13 @@ export const SETTINGS: Table = {
 		fallback: none,
 		fallbackText: "off",
 		doc: "Answer Prometheus on http://127.0.0.1:PORT/metrics, and nowhere else; 0 takes any free port.",
+	},
+	"opencode-share": {
+		...{ field: "opencodeShare", hint: "off|on", expected: "off or on" },
+		parse: (text) => SWITCH.safeParse(text),
+		fallback: () => false,
+		fallbackText: "off",
+		doc: "on lets OpenCode's own share (config enterprise.url) make shares on this server, without a key: everybody who reaches it.",
 	},
 	poll: {
 		...{ field: "pollMs", hint: "DURATION", expected: `${DURATION_FORM}, from 10ms to 1h` },

@@ -36,6 +36,15 @@ export const MESSAGE_DEPTH_MAX = 32;
 export const MESSAGE_VALUES_MAX = 65_536;
 
 /**
+ * Values in one sync of OpenCode's own share, counted likewise. It tells a whole session at once: 20,000 parts of some 25
+ * values. Parsing as many takes some 50 ms.
+ */
+export const SYNC_VALUES_MAX = 8 * MESSAGE_VALUES_MAX;
+
+/** Nesting of such a sync: what is deeper than a payload may be is refused item by item, up to where recursion has an end. */
+export const SYNC_DEPTH_MAX = 1000;
+
+/**
  * The slowest link that is served: 8 KiB/s, an old phone's. What is under way may take as long as that on top of a
  * deadline, so that a large op gets through instead of being cut off for ever; what comes slower is let go of.
  */

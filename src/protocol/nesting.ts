@@ -11,6 +11,17 @@ export function depthOf(text: string): number {
 	return deepest;
 }
 
+/** How many values JSON text has, counted by commas and brackets outside of texts, before anything is parsed. */
+export function valuesIn(text: string): number {
+	let values = 0;
+	for (let index = 0; index < text.length; index++) {
+		const code = text.charCodeAt(index);
+		if (code === QUOTE) index = endOfString(text, index);
+		else if (code === COMMA || code === OPEN_BRACKET || code === OPEN_BRACE) values++;
+	}
+	return values;
+}
+
 /** Index of the quote that closes the string opened at `start`, or the text's length when none does. */
 export function endOfString(text: string, start: number): number {
 	for (let end = text.indexOf('"', start + 1); end !== -1; end = text.indexOf('"', end + 1)) {

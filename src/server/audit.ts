@@ -1,4 +1,4 @@
-import { and, desc, eq, lte, not, type SQL, sql } from "drizzle-orm";
+import { and, desc, eq, inArray, lte, not, or, type SQL, sql } from "drizzle-orm";
 import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
 import type { Clock } from "../model/clock.ts";
 import type { Refusal } from "../protocol/codes.ts";
@@ -7,7 +7,7 @@ import { audit } from "./share.sql.ts";
 /** Rows kept of what takes a key or a secret: grants, redemptions, revocations, deletions. About 10 MB. */
 export const AUDIT_ROWS_MAX = 100_000;
 
-/** Rows kept of what anybody can cause: refusals, and looks at a public link. They never push out any of the others. */
+/** Rows kept of what is gathered: refusals, looks at a public link, syncs of OpenCode's own share. They never push out any of the others. */
 export const STRANGER_ROWS_MAX = 10_000;
 
 /** Rows written between two looks for what is too old. */
@@ -38,7 +38,10 @@ interface Gathered {
 	written: number;
 }
 
-const ofStrangers = sql`(${audit.event} = 'refused' OR ${audit.method} = 'viewShare')`;
+/** Calls that are allowed and so many that they are told together: looks at a link, and OpenCode's own share, once a second. */
+const GATHERED = ["viewShare", "syncFromOpencode"];
+
+const ofStrangers = or(eq(audit.event, "refused"), inArray(audit.method, GATHERED)) as SQL;
 
 /** The record of every grant, redemption, refusal, revocation and deletion, newest rows only. */
 export class AuditLog {
@@ -75,7 +78,7 @@ export class AuditLog {
 	/** Joins the transaction that is open on the connection, if any: the decision and its record are one. */
 	record(entry: AuditEntry): void {
 		const at = this.#clock.now();
-		if (entry.event !== "refused" && entry.method !== "viewShare") {
+		if (entry.event !== "refused" && !GATHERED.includes(entry.method)) {
 			this.#write(entry, at, 1);
 			return;
 		}

@@ -9,7 +9,7 @@ const GRACE_MS = 20_000;
 /** Between two looks at the pace, in ms. */
 const LOOK_MS = 5000;
 
-export type BodyRefusal = "too_large" | "busy" | "too_slow";
+export type BodyRefusal = "too_large" | "busy" | "too_slow" | "cut";
 
 interface Held {
 	bytes: number;
@@ -30,7 +30,7 @@ export class Bodies {
 	 * Reads a body and hands it to `use`; it counts as held until `use` is done.
 	 *
 	 * @returns what `use` made of it, or why it was let go of: larger than MESSAGE_BYTES_MAX, slower than
-	 * SLOWEST_LINK_BYTES_PER_MS, or the largest when all together became too many.
+	 * SLOWEST_LINK_BYTES_PER_MS, the largest when all together became too many, or cut off by its client.
 	 */
 	async read<T>(request: Request, use: (text: string) => Promise<T>): Promise<T | BodyRefusal> {
 		if (Number(request.headers.get("content-length")) > MESSAGE_BYTES_MAX) return "too_large";
@@ -40,8 +40,9 @@ export class Bodies {
 		this.#held.add(held);
 		void this.#watchPace(held, isRead.signal);
 		try {
-			const text = await this.#readAll(request, held, gone.promise).finally(() => isRead.abort());
-			return await Promise.race(text === undefined ? [gone.promise] : [use(text), gone.promise]);
+			const reading = this.#readAll(request, held, gone.promise).catch(() => held.letGo("cut"));
+			const text = await reading.finally(() => isRead.abort());
+			return await Promise.race(typeof text !== "string" ? [gone.promise] : [use(text), gone.promise]);
 		} finally {
 			this.#held.delete(held);
 			this.#bytes -= held.bytes;

@@ -15,6 +15,16 @@ export function newSlug(random: RandomBytes): string {
 	return base64url(random(ID_BYTES));
 }
 
+/** A create key that nobody has chosen or keeps: 256 random bits as base64url. */
+export function newCreateKey(random: RandomBytes): string {
+	return base64url(random(32));
+}
+
+/** Names an op or a batch that the server itself has made. */
+export function newOpId(random: RandomBytes): string {
+	return `srv_${base64url(random(ID_BYTES))}`;
+}
+
 /**
  * What is stored of a secret or key, and of a slug that was rotated away: hex sha256, 64 characters. Fast on purpose: the
  * input has at least 128 bits.

@@ -64,6 +64,24 @@ export class Grants {
 		return this.grant(next, next_secret);
 	}
 
+	/** A share whose secret is shown, deleted ones included. Codes: not_found, denied. */
+	proven(row: ShareRow | undefined, secret: string): ShareRow {
+		if (!row) throw notFound();
+		const hash = credentialHash(secret);
+		if (sameHash(row.secret_hash, hash)) return row;
+		// A secret that was rotated away is no better than a wrong one: `revoked` is kept for what is gone for everybody.
+		const taken = this.#registry.retiredOf("secret", hash);
+		if (taken?.share_id === row.share_id) throw claimed(taken.retired_at);
+		throw new ShareRefusal("denied", "The secret is not this share's, or not any more.");
+	}
+
+	/** The share of a link, deleted ones included. Codes: not_found, revoked. */
+	linked(slug: string): ShareRow {
+		const row = this.#registry.bySlug(slug);
+		if (row) return row;
+		throw this.#registry.retiredOf("slug", credentialHash(slug)) ? rotated() : notFound();
+	}
+
 	/** Remembers a credential of a share that is good for nothing from now on. */
 	retire(kind: RetiredRow["kind"], hash: string, share_id: string): void {
 		this.#registry.retire({ kind, hash, share_id, retired_at: this.#options.clock.now() });

@@ -8,6 +8,7 @@ import { Slug } from "../protocol/schema.ts";
 import { Bodies } from "./bodies.ts";
 import { Connection } from "./connection.ts";
 import { exportStream } from "./export.ts";
+import { opencodeRoutes } from "./opencode-http.ts";
 import { PAGE_CSP, sharePage } from "./page.ts";
 import { PostTransport } from "./post.ts";
 import type { Redactor } from "./redact.ts";
@@ -65,19 +66,28 @@ export function httpApp(context: HttpContext): Hono {
 			),
 		),
 	);
-	app.post("/rpc", async (c) => {
-		const answer = await bodies.read(c.req.raw, (body) => answerBatch(c, context, body));
-		if (typeof answer !== "string") return answer;
-		c.header("connection", "close");
-		if (answer === "too_large") return c.json({ error: answer }, 413);
-		if (answer === "too_slow") return c.json({ error: answer }, 408);
-		return c.json({ error: answer }, 503, { "retry-after": "1" });
-	});
+	app.post("/rpc", (c) => withBody(c, bodies, (body) => answerBatch(c, context, body)));
+	opencodeRoutes(app, { ...context, withBody: (c, use) => withBody(c, bodies, use) });
 
-	for (const path of ["/", "/health", "/share/:slug", "/api/share/:slug/data"])
-		app.all(path, (c) => c.json({ error: "method_not_allowed" }, 405, { allow: "GET, HEAD" }));
-	app.all("/rpc", (c) => c.json({ error: "method_not_allowed" }, 405, { allow: "POST" }));
+	const only = (allow: string, ...paths: string[]) => {
+		for (const path of paths) app.all(path, (c) => c.json({ error: "method_not_allowed" }, 405, { allow }));
+	};
+	only("GET, HEAD", "/", "/health", "/share/:slug", "/api/share/:slug/data");
+	only("POST", "/rpc", "/api/share", "/api/share/:slug/sync");
+	only("DELETE", "/api/share/:slug");
 	return app;
+}
+
+/** Answers with what is made of a request's body; or, where it is not read to its end, with why. */
+async function withBody(c: Context, bodies: Bodies, use: (body: string) => Promise<Response>): Promise<Response> {
+	const answer = await bodies.read(c.req.raw, use);
+	if (typeof answer !== "string") return answer;
+	c.header("connection", "close");
+	if (answer === "too_large") return c.json({ error: answer }, 413);
+	if (answer === "too_slow") return c.json({ error: answer }, 408);
+	// Nobody hears this; it is no defect of ours either.
+	if (answer === "cut") return c.json({ error: "malformed" }, 400);
+	return c.json({ error: answer }, 503, { "retry-after": "1" });
 }
 
 /** The capnweb batch of one POST. */

@@ -42,6 +42,8 @@ export interface ShareServerOptions {
 	readonly port: number;
 	/** Where people reach it, when not at `host:port`: the origin of the links it gives out. */
 	readonly publicUrl?: string;
+	/** Whether OpenCode's own share, which shows no key, may make shares here: anybody who reaches it, then. Default false. */
+	readonly opencodeShare?: boolean;
 	readonly logger: Logger;
 	/** Lower than LIMITS where this server takes less; the redemption tells them. */
 	readonly limits?: Partial<ShareLimits>;
@@ -96,7 +98,8 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 		let origin = "";
 		const url = (slug: string) => `${(options.publicUrl ?? origin).replace(/\/+$/, "")}/share/${slug}`;
 		const limits = { ...LIMITS, ...options.limits };
-		const rules = new ShareRules(database.orm, { clock, random, serverKeys: options.serverKeys, url, limits, meter });
+		const { serverKeys, opencodeShare = false } = options;
+		const rules = new ShareRules(database.orm, { clock, random, serverKeys, url, limits, opencodeShare, meter });
 		const hub = new Hub();
 		const doors = new Doors();
 		const onKnown = (env: unknown) => doors.known((env as HttpBindings).incoming.socket);

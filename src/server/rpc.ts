@@ -21,6 +21,7 @@ import {
 } from "../protocol/schema.ts";
 import type { Connection } from "./connection.ts";
 import type { Hub } from "./hub.ts";
+import { parse } from "./parse.ts";
 import type { Holder, ShareRules } from "./share.ts";
 import { type Sink, Watcher } from "./watcher.ts";
 
@@ -30,9 +31,6 @@ export interface RpcContext {
 	readonly hub: Hub;
 	readonly clock: Clock;
 }
-
-/** Longest message of a refused argument, in characters: it may name what the client sent. */
-const COMPLAINT_CHARS_MAX = 300;
 
 const ServerKey = z.string().min(1).max(1000);
 const Cursor = DurableOp.shape.expected_cursor;
@@ -191,13 +189,4 @@ class WatchSubscription extends RpcTarget implements Subscription {
 	[Symbol.dispose](): void {
 		this.#watcher.cancel();
 	}
-}
-
-/** Code invalid_request: names the argument and what is wrong with it, never its value. A stub is no data. */
-function parse<T>(schema: z.ZodType<T>, value: unknown, name: string): T {
-	const result = schema.safeParse(value);
-	if (result.success) return result.data;
-	const [issue] = result.error.issues;
-	const complaint = `${[name, ...(issue?.path ?? [])].join(".")}: ${issue?.message}`;
-	throw new ShareRefusal("invalid_request", complaint.slice(0, COMPLAINT_CHARS_MAX));
 }

@@ -17,14 +17,15 @@ import type {
 } from "../protocol/schema.ts";
 import { applyBatch, refuseMisshapen, standingOf } from "./append.ts";
 import { AuditLog } from "./audit.ts";
-import { credentialHash, newSlug, sameHash } from "./credential.ts";
+import { credentialHash, newSlug } from "./credential.ts";
 import { Entities } from "./entity.ts";
 import { Grants, type GrantsOptions } from "./grants.ts";
 import { Ledger } from "./ledger.ts";
 import { Listings } from "./listings.ts";
 import { measured, type ServerMeter } from "./meter.ts";
+import { OpencodeShares } from "./opencode-shares.ts";
 import { Owners } from "./owners.ts";
-import { claimed, deleted, noScope, notFound, rotated, stale } from "./refusals.ts";
+import { deleted, noScope, notFound, stale } from "./refusals.ts";
 import { Registry, type ShareRow } from "./registry.ts";
 
 export interface ShareRulesOptions extends GrantsOptions {
@@ -35,6 +36,8 @@ export interface ShareRulesOptions extends GrantsOptions {
 	/** Op ids remembered per share, default LEDGER_OPS; at least twice `limits.sealed_ops`. */
 	readonly ledgerOps?: number;
 	readonly meter?: ServerMeter | undefined;
+	/** Whether OpenCode's own share, which shows no server key, may make shares here; default false. */
+	readonly opencodeShare?: boolean;
 }
 
 /** Who calls, as a redemption found it. What it may do is judged anew in every transaction. */
@@ -63,6 +66,8 @@ export class ShareRules {
 	readonly #grants: Grants;
 	readonly #listings: Listings;
 	readonly limits: ShareLimits;
+	/** What OpenCode's own share may do. */
+	readonly opencode: OpencodeShares;
 
 	constructor(db: BaseSQLiteDatabase<"sync", unknown>, options: ShareRulesOptions) {
 		const ledgerOps = options.ledgerOps ?? LEDGER_OPS;
@@ -77,6 +82,18 @@ export class ShareRules {
 		this.#registry = new Registry(db);
 		this.#grants = new Grants(this.#registry, options);
 		this.#listings = new Listings(db, options.url);
+		this.opencode = new OpencodeShares({
+			isOpen: options.opencodeShare ?? false,
+			limits: this.limits,
+			random: options.random,
+			registry: this.#registry,
+			grants: this.#grants,
+			entities: this.#entities,
+			audit: this.#audit,
+			decide: (method, shareId, body) => this.#decide(method, shareId, body),
+			apply: (row, batch) => this.#apply(row, batch),
+			remove: (row, method) => this.#remove(row, method),
+		});
 	}
 
 	/** Makes a share, or tells the grant made before for the same create key. Codes: denied, revoked. */
@@ -109,14 +126,7 @@ export class ShareRules {
 	/** Repeatable. Codes: not_found, denied, revoked. */
 	redeemShare(share_id: string, secret: string): Holder {
 		return this.#decide("redeemShare", share_id, () => {
-			const row = this.#registry.byId(share_id);
-			if (!row) throw notFound();
-			// A secret that was rotated away is no better than a wrong one: `revoked` is kept for what is gone for everybody.
-			if (!sameHash(row.secret_hash, credentialHash(secret))) {
-				const taken = this.#registry.retiredOf("secret", credentialHash(secret));
-				if (taken?.share_id === share_id) throw claimed(taken.retired_at);
-				throw new ShareRefusal("denied", "The secret is not this share's, or not any more.");
-			}
+			const row = this.#grants.proven(this.#registry.byId(share_id), secret);
 			if (row.deleted_at !== null) throw deleted();
 			this.#audit.record({ event: "redeemed", method: "redeemShare", share_id });
 			return { share_id, scope: "append", capability_epoch: row.capability_epoch, secret };
@@ -126,11 +136,7 @@ export class ShareRules {
 	/** Codes: not_found, revoked. */
 	viewShare(slug: string): Holder {
 		return this.#decide("viewShare", null, () => {
-			const row = this.#registry.bySlug(slug);
-			if (!row) {
-				if (this.#registry.retiredOf("slug", credentialHash(slug))) throw rotated();
-				throw notFound();
-			}
+			const row = this.#grants.linked(slug);
 			if (row.deleted_at !== null) throw deleted();
 			this.#audit.record({ event: "redeemed", method: "viewShare", share_id: row.share_id });
 			return { share_id: row.share_id, scope: "view", capability_epoch: row.capability_epoch, secret: null };
@@ -174,18 +180,7 @@ export class ShareRules {
 			const row = this.#held(holder, "append");
 			if (batch.ops.some((op) => op.capability_epoch !== row.capability_epoch)) throw stale(row.capability_epoch);
 			refuseMisshapen(batch, this.limits);
-			const state = { ledger: this.#ledger, entities: this.#entities, limits: this.limits, ...standingOf(row) };
-			const ack = applyBatch(state, row.share_id, batch);
-			if (ack.applied.length === 0) return ack;
-			const covered = ack.rejected.length === 0 ? batch.source_watermark : null;
-			this.#registry.advance({
-				...row,
-				cursor: state.cursor,
-				last_batch_id: state.lastBatchId,
-				source_seq: covered?.seq ?? row.source_seq,
-				source_event_id: covered?.event_id ?? row.source_event_id,
-			});
-			return ack;
+			return this.#apply(row, batch);
 		});
 		this.#options.meter?.appended(answer, batch.ops);
 		return answer;
@@ -246,20 +241,36 @@ export class ShareRules {
 
 	/** Deletes the content and leaves a tombstone. */
 	deleteShare(holder: Holder): void {
-		this.#decide("deleteShare", holder, () => {
-			const row = this.#held(holder, "append");
-			const { share_id } = row;
-			this.#entities.clear(share_id);
-			this.#ledger.clear(share_id);
-			const deleted_at = this.#options.clock.now();
-			this.#registry.replace({ ...row, deleted_at, source_seq: null, source_event_id: null });
-			this.#audit.record({ event: "deleted", method: "deleteShare", share_id });
-		});
+		this.#decide("deleteShare", holder, () => this.#remove(this.#held(holder, "append"), "deleteShare"));
 	}
 
 	/** Writes down what the audit log has only counted so far; to be called now and then, and last of all. */
 	settle(): void {
 		this.#db.transaction(() => this.#audit.settle(), { behavior: "immediate" });
+	}
+
+	#apply(row: ShareRow, batch: AppendBatch): OpAck {
+		const state = { ledger: this.#ledger, entities: this.#entities, limits: this.limits, ...standingOf(row) };
+		const ack = applyBatch(state, row.share_id, batch);
+		if (ack.applied.length === 0) return ack;
+		const covered = ack.rejected.length === 0 ? batch.source_watermark : null;
+		this.#registry.advance({
+			...row,
+			cursor: state.cursor,
+			last_batch_id: state.lastBatchId,
+			source_seq: covered?.seq ?? row.source_seq,
+			source_event_id: covered?.event_id ?? row.source_event_id,
+		});
+		return ack;
+	}
+
+	#remove(row: ShareRow, method: string): void {
+		const { share_id } = row;
+		this.#entities.clear(share_id);
+		this.#ledger.clear(share_id);
+		const deleted_at = this.#options.clock.now();
+		this.#registry.replace({ ...row, deleted_at, source_seq: null, source_event_id: null });
+		this.#audit.record({ event: "deleted", method, share_id });
 	}
 
 	/** Runs one call in one transaction. A refusal rolls it back and is recorded by itself. */

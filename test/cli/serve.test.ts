@@ -66,6 +66,18 @@ test("a second signal does not wait for what is under way", async () => {
 	expect(Date.now() - startedAt).toBeLessThan(4000);
 });
 
+test("OpenCode's own share makes shares on it only when that is turned on", async () => {
+	const create = async (url: string) => {
+		const headers = { "content-type": "application/json" };
+		const response = await fetch(`${url}/api/share`, { method: "POST", headers, body: '{"sessionID":"ses_1"}' });
+		return response.status;
+	};
+	expect(await create((await serve(machine())).url)).toBe(403);
+	expect(await create((await serve(machine(), "--opencode-share", "on")).url)).toBe(200);
+	const { code, stderr } = await machine().cli(["serve", "--port", "0", "--opencode-share", "yes"]);
+	expect([code, stderr]).toEqual([64, expect.stringContaining("expected off or on")]);
+});
+
 test("a port that is taken ends with 69 and says which", async () => {
 	const server = createServer().listen(0, "127.0.0.1");
 	after(() => server.close());

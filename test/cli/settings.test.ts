@@ -50,6 +50,7 @@ describe("a setting", () => {
 			...{ include: [], exclude: [], includeTitle: [], excludeTitle: [], maxAgeMs: undefined },
 			...{ redact: [], redactPattern: [] },
 			opencodeBin: "opencode",
+			opencodeShare: false,
 		});
 	});
 

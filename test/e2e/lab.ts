@@ -95,10 +95,10 @@ export class Lab {
 	}
 
 	/** A share server as a process of its own: `opencode-outbox serve`. Again with the same name, it goes on there. */
-	async server(name = "server", port = 0): Promise<Server> {
+	async server(name = "server", port = 0, ...args: string[]): Promise<Server> {
 		const dataDir = this.path(name);
 		const env = (await this.home("of-the-server")).env;
-		const process = startCli(["serve", "--json", "--port", String(port), "--data-dir", dataDir], env);
+		const process = startCli(["serve", "--json", "--port", String(port), "--data-dir", dataDir, ...args], env);
 		this.#own(process, dataDir);
 		const { url, key_file } = await process.ready<{ url: string; key_file: string }>();
 		return { process, url, port: Number(new URL(url).port), keyFile: key_file, database: `${dataDir}/server/share.db` };

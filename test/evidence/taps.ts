@@ -64,7 +64,8 @@ interface FetchRequest {
 /**
  * Records what `fetch` of this process was answered, and the addresses it asked.
  *
- * Of capnweb's answers only the rejections: a grant is told on the wire, and nowhere else.
+ * Of capnweb's answers only the rejections: a grant is told on the wire, and nowhere else. So is that of OpenCode's own
+ * share.
  */
 export function tapFetch(): void {
 	const bodies = new WeakMap<FetchRequest, string>();
@@ -82,8 +83,12 @@ export function tapFetch(): void {
 		const { request } = message as { request: FetchRequest };
 		const body = bodies.get(request) ?? "";
 		if (request.path.endsWith("/rpc")) for (const frame of body.split("\n")) rejection(frame);
-		else if (body !== "") line("HTTP bodies", body);
+		else if (body !== "" && !isGrant(request.path, body)) line("HTTP bodies", body);
 	});
+}
+
+function isGrant(path: string, body: string): boolean {
+	return path === "/api/share" && /^\{"id":"[\w-]+","url":"[^"]+","secret":"[\w-]{43}"\}$/.test(body);
 }
 
 /** Records a frame of capnweb that rejects a call: an error as it goes over the wire. */

@@ -134,6 +134,16 @@ describe("the audit log", () => {
 const arrival = fc.record({ back: fc.nat(8), cut: fc.nat(2), stranger: fc.boolean() });
 
 describe("the rules", () => {
+	test("refuse by themselves what who only has the link may not do, whoever calls them", async () => {
+		const rules = await startRules({ sealedOps: 4, ledgerOps: 8 });
+		const { slug } = rules.share.createShare(SERVER_KEY, { session_id: "ses_1", create_key: createKey() });
+		const viewer = rules.share.viewShare(slug);
+		expect(() => rules.share.deleteShare(viewer)).toThrow("may only look");
+		expect(() => rules.share.entityDigests(viewer)).toThrow("may only look");
+		rules.share.redemption(viewer);
+		rules.close();
+	});
+
 	test("apply no op twice or out of order, however batches are repeated, reordered and mixed with strangers", async () => {
 		await fc.assert(
 			fc.asyncProperty(fc.array(arrival, { maxLength: 80 }), async (arrivals) => {

@@ -1,6 +1,7 @@
 import { type Mutant, SIMULATION } from "../mutant.ts";
 
 const RULES = "server/share.test.ts";
+const OWN_SHARE = "server/opencode-share.test.ts";
 
 export const SERVER: readonly Mutant[] = [
 	{
@@ -179,8 +180,8 @@ export const SERVER: readonly Mutant[] = [
 		guarantee: "G8",
 		does: "Lets whoever has the link delete the share.",
 		file: "server/share.ts",
-		find: 'const row = this.#held(holder, "append");\n\t\t\tconst { share_id } = row;',
-		replace: "const row = this.#held(holder);\n\t\t\tconst { share_id } = row;",
+		find: 'this.#remove(this.#held(holder, "append"), "deleteShare")',
+		replace: 'this.#remove(this.#held(holder), "deleteShare")',
 		caughtBy: [RULES],
 	},
 	{
@@ -197,8 +198,8 @@ export const SERVER: readonly Mutant[] = [
 		guarantee: "G1",
 		does: "Answers not_found for a share that was deleted, so that its client makes it anew.",
 		file: "server/share.ts",
-		find: 'or not any more.");\n\t\t\t}\n\t\t\tif (row.deleted_at !== null) throw deleted();',
-		replace: 'or not any more.");\n\t\t\t}\n\t\t\tif (row.deleted_at !== null) throw notFound();',
+		find: "byId(share_id), secret);\n\t\t\tif (row.deleted_at !== null) throw deleted();",
+		replace: "byId(share_id), secret);\n\t\t\tif (row.deleted_at !== null) throw notFound();",
 		caughtBy: [RULES],
 	},
 	{
@@ -206,7 +207,7 @@ export const SERVER: readonly Mutant[] = [
 		guarantee: "G8",
 		does: "Marks a share as deleted and keeps what it held.",
 		file: "server/share.ts",
-		find: "\t\t\tthis.#entities.clear(share_id);\n",
+		find: "\t\tthis.#entities.clear(share_id);\n",
 		replace: "",
 		caughtBy: [RULES],
 	},
@@ -245,5 +246,41 @@ export const SERVER: readonly Mutant[] = [
 		find: 'this.#logger.error({ reference, err: error }, "A call failed; its caller was told the reference.");\n',
 		replace: "if (error instanceof Error) return this.#bare(error.message, {});\n",
 		caughtBy: ["server/wire.test.ts"],
+	},
+	{
+		name: "a-share-for-everybody",
+		guarantee: "G8",
+		does: "Lets OpenCode's own share make shares where the operator has not allowed it.",
+		file: "server/opencode-shares.ts",
+		find: "if (!isOpen) throw",
+		replace: "if (false) throw",
+		caughtBy: [OWN_SHARE],
+	},
+	{
+		name: "a-sync-without-its-secret",
+		guarantee: "G8",
+		does: "Lets whoever has the link of a share that OpenCode made delete it.",
+		file: "server/opencode-shares.ts",
+		find: "const row = grants.proven(grants.linked(slug), secret);\n\t\t\tif (row.deleted_at === null)",
+		replace: "const row = grants.linked(slug);\n\t\t\tif (row.deleted_at === null)",
+		caughtBy: [OWN_SHARE],
+	},
+	{
+		name: "a-repeated-sync-makes-ops",
+		guarantee: "G2",
+		does: "Makes ops of what OpenCode's own share has told before.",
+		file: "server/opencode-shares.ts",
+		find: "if (stored !== payload && ",
+		replace: "if (",
+		caughtBy: [OWN_SHARE],
+	},
+	{
+		name: "an-overtaken-sync-counts",
+		guarantee: "G3",
+		does: "Lets a sync of OpenCode's own share that was overtaken put an answer back to its beginning.",
+		file: "server/opencode-item.ts",
+		find: "return stage((one ?? {}) as Timed) < stage((other ?? {}) as Timed);",
+		replace: "return stage((one ?? {}) as Timed) < Math.min(0, stage((other ?? {}) as Timed));",
+		caughtBy: [OWN_SHARE],
 	},
 ];
