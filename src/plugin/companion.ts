@@ -31,7 +31,7 @@ export class Companion {
 	readonly #starter: Starter;
 	#users = 0;
 	#left = false;
-	#starting: Promise<boolean> | undefined;
+	#starting: ReturnType<Starter["start"]> | undefined;
 
 	/** The companion of a data directory; `leave` it when done. */
 	static of(settings: PluginSettings): Companion {
@@ -85,7 +85,7 @@ export class Companion {
 			}
 			if (this.#settings.start && !this.#left) {
 				this.#starting = this.#starter.start();
-				if (await this.#starting) startedAt = Date.now();
+				if ((await this.#starting) !== undefined) startedAt = Date.now();
 				this.#starting = undefined;
 			}
 			await pause(Date.now() - startedAt < STARTING_MS ? STARTING_LOOK_MS : LOOK_MS);

@@ -47,9 +47,9 @@ export class Starter {
 		this.#nextAt = 0;
 	}
 
-	/** Starts one, unless it is too early for that. True when a process was started. */
-	async start(): Promise<boolean> {
-		if (this.#runs || Date.now() < this.#nextAt) return false;
+	/** Starts one, unless it is too early for that. Tells whose is on its way: this OpenCode's, or another's; or undefined. */
+	async start(): Promise<"ours" | "theirs" | undefined> {
+		if (this.#runs || Date.now() < this.#nextAt) return undefined;
 		this.#failures++;
 		this.#waitLonger();
 		try {
@@ -58,12 +58,12 @@ export class Starter {
 				// It is theirs to fail.
 				this.#nextAt = Date.now() + CLAIM_MS / 4;
 				this.#failures--;
-				return false;
+				return "theirs";
 			}
-			return await this.#spawn();
+			return (await this.#spawn()) ? "ours" : undefined;
 		} catch (error) {
 			await this.#note(`no agent could be started: ${error instanceof Error ? error.message : error}`);
-			return false;
+			return undefined;
 		}
 	}
 

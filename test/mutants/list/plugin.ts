@@ -43,7 +43,7 @@ export const PLUGIN: readonly Mutant[] = [
 		guarantee: "G7",
 		does: "Starts an agent again at once where the last start has failed.",
 		file: "plugin/starter.ts",
-		find: "if (this.#runs || Date.now() < this.#nextAt) return false;",
+		find: "if (this.#runs || Date.now() < this.#nextAt) return undefined;",
 		replace: "",
 		caughtBy: ["plugin/starter.test.ts"],
 	},
