@@ -1,5 +1,6 @@
 import { execFileSync } from "node:child_process";
 import { afterAll, expect, it } from "vitest";
+import { IS_LONG } from "../fixture/extent.ts";
 import { agentLog, agentPid, endAgent, linkPlugin, untilAgentRuns } from "../fixture/plugin.ts";
 import { startTui, type Tui } from "../fixture/tui.ts";
 import { Lab } from "./lab.ts";
@@ -29,7 +30,8 @@ async function say(tui: Tui, text: string): Promise<void> {
 }
 
 // Windows has neither ptys nor python3 by that name.
-it.skipIf(!hasPython())(
+// Left out of `npm test` for the time it takes; see extent.ts.
+it.skipIf(!IS_LONG || !hasPython())(
 	"what is typed into the TUI is captured, by an agent that outlives it, and its screen is as it would be without",
 	async () => {
 		const text = "typed by hand into a terminal";
