@@ -1,5 +1,5 @@
 import { type Bench, figure } from "./figure.ts";
-import { compared } from "./measure.ts";
+import { byTurns, compared } from "./measure.ts";
 import { streamed } from "./streamed.ts";
 import { captured, loggedDatabase, rowsRead, tailed } from "./tail.ts";
 
@@ -14,12 +14,14 @@ export const capture: Bench = {
 	async *run(context) {
 		const events = context.isQuick ? EVENTS / 100 : EVENTS;
 		const path = await loggedDatabase(context, events);
-		const [ours, whole, theirs]: [number[], number[], number[]] = [[], [], []];
-		for (let n = 0; n < context.repeats; n++) {
-			ours.push(await tailed(path, events));
-			whole.push(await captured(context, path, events));
-			theirs.push(await rowsRead(path, events));
-		}
+		const { ours, whole, theirs } = await byTurns(
+			{
+				ours: () => tailed(path, events),
+				whole: () => captured(context, path, events),
+				theirs: () => rowsRead(path, events),
+			},
+			context.repeats,
+		);
 		const about = { against: "reading the rows alone", unit: "events/s" };
 		const of = `${events.toLocaleString("en-US")} events of 1 KiB`;
 		yield figure({ ...about, what: `tailing ${of}`, bar: { atLeast: 0.5 } }, compared(ours, theirs));

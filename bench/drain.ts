@@ -4,7 +4,7 @@ import { openOutbox } from "../src/outbox/outbox.ts";
 import { LIMITS } from "../src/protocol/limits.ts";
 import { echoed } from "./echoed.ts";
 import { type Bench, type Context, figure } from "./figure.ts";
-import { compared } from "./measure.ts";
+import { byTurns, compared } from "./measure.ts";
 import { ruled } from "./rules.ts";
 import { filledOutbox, flushed, target } from "./wire.ts";
 
@@ -20,15 +20,14 @@ export const drain: Bench = {
 		const ops = context.isQuick ? OPS / 100 : OPS;
 		const outbox = join(context.folder, "filled.db");
 		await filledOutbox(outbox, ops);
-		const [ours, carried, ruling]: [number[], number[], number[]] = [[], [], []];
-		for (let n = 0; n < context.repeats; n++) {
-			const turns = [
-				async () => ours.push(await drained(context, outbox, ops)),
-				async () => carried.push(await echoed(ops, BATCH, WINDOW)),
-				async () => ruling.push(await ruled(context, ops, BATCH)),
-			];
-			for (const turn of n % 2 === 0 ? turns : turns.reverse()) await turn();
-		}
+		const { ours, carried, ruling } = await byTurns(
+			{
+				ours: () => drained(context, outbox, ops),
+				carried: () => echoed(ops, BATCH, WINDOW),
+				ruling: () => ruled(context, ops, BATCH),
+			},
+			context.repeats,
+		);
 		const about = { unit: "ops/s", what: `drain of ${ops.toLocaleString("en-US")} ops` };
 		const [byCarried, byRuling] = [compared(ours, carried), compared(ours, ruling)];
 		const echo = { ...about, against: "the same ops echoed by capnweb, nothing stored" };

@@ -15,17 +15,25 @@ export interface Compared {
 	readonly ratio: Spread;
 }
 
-/** Measures both sides by turns, `repeats` times, each time the other one first. */
+/** Measures both sides by turns; see `byTurns`. */
 export async function interleaved(
 	sides: { readonly ours: Measurement; readonly theirs: Measurement },
 	repeats: number,
 ): Promise<Compared> {
-	const [ours, theirs]: [number[], number[]] = [[], []];
-	for (let n = 0; n < repeats; n++) {
-		const turns = [async () => ours.push(await sides.ours()), async () => theirs.push(await sides.theirs())];
-		for (const turn of n % 2 === 0 ? turns : turns.reverse()) await turn();
-	}
+	const { ours, theirs } = await byTurns(sides, repeats);
 	return compared(ours, theirs);
+}
+
+/** Takes each measurement `repeats` times, by turns, every other time in the opposite order. */
+export async function byTurns<Name extends string>(
+	sides: Readonly<Record<Name, Measurement>>,
+	repeats: number,
+): Promise<Record<Name, number[]>> {
+	const names = Object.keys(sides) as Name[];
+	const taken = Object.fromEntries(names.map((name) => [name, [] as number[]])) as Record<Name, number[]>;
+	for (let n = 0; n < repeats; n++)
+		for (const name of n % 2 === 0 ? names : names.toReversed()) taken[name].push(await sides[name]());
+	return taken;
 }
 
 /** Of measurements that were taken in pairs. */

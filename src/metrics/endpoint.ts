@@ -1,8 +1,7 @@
-import { once } from "node:events";
-import { createServer, type IncomingMessage, type Server, type ServerResponse } from "node:http";
-import type { AddressInfo } from "node:net";
+import { createServer, type IncomingMessage, type ServerResponse } from "node:http";
 import { systemClock } from "../model/clock.ts";
 import { messageOf, OutboxError } from "../model/errors.ts";
+import { listen } from "../model/listen.ts";
 import type { Logger } from "../model/logger.ts";
 
 const HOST = "127.0.0.1";
@@ -16,10 +15,6 @@ const KEPT_MS = 65_000;
 const CONNECTIONS_MAX = 32;
 /** Within this, in ms, a further scrape gets the answer of the last: what it costs is bounded however often it is asked. */
 const FRESH_MS = 1000;
-
-/** How long a taken port is tried again, in ms, and how often. */
-const PORT_MS = 1000;
-const PORT_PAUSE_MS = 20;
 
 export interface Endpoint {
 	/** Where it answers. */
@@ -62,8 +57,10 @@ export async function startEndpoint(
 	server.maxConnections = CONNECTIONS_MAX;
 	// A scraper does not keep the process alive.
 	server.unref();
-	await listen(server, port);
-	const url = `http://${HOST}:${(server.address() as AddressInfo).port}/metrics`;
+	const heard = await listen(server, HOST, port, systemClock).catch((error) => {
+		throw unheard(error, port);
+	});
+	const url = `http://${HOST}:${heard}/metrics`;
 	log.info({ url }, "metrics are told");
 	return {
 		url,
@@ -74,20 +71,6 @@ export async function startEndpoint(
 			if (!process.versions.bun) await closed;
 		},
 	};
-}
-
-/** Waits a moment for a port that a killed process had: the kernel frees what it held one after the other. */
-async function listen(server: Server, port: number): Promise<void> {
-	for (let waitedMs = 0; ; waitedMs += PORT_PAUSE_MS) {
-		const failed = await once(server.listen(port, HOST), "listening").then(
-			() => undefined,
-			(error: unknown) => error,
-		);
-		if (failed === undefined) return;
-		const isTaken = (failed as { code?: unknown }).code === "EADDRINUSE";
-		if (!isTaken || waitedMs >= PORT_MS) throw unheard(failed, port);
-		await systemClock.sleep(PORT_PAUSE_MS);
-	}
 }
 
 function unheard(error: unknown, port: number): OutboxError {

@@ -1,12 +1,11 @@
 import { randomBytes } from "node:crypto";
-import { once } from "node:events";
 import { statSync } from "node:fs";
 import type { Server } from "node:http";
-import type { AddressInfo } from "node:net";
 import type { Duplex } from "node:stream";
 import { createAdaptorServer, type HttpBindings } from "@hono/node-server";
 import { type Clock, systemClock } from "../model/clock.ts";
 import { messageOf, OutboxError } from "../model/errors.ts";
+import { listen } from "../model/listen.ts";
 import type { Logger } from "../model/logger.ts";
 import { version } from "../model/package.ts";
 import { LIMITS, MESSAGE_BYTES_MAX, type ShareLimits, SLOWEST_LINK_BYTES_PER_MS } from "../protocol/limits.ts";
@@ -74,12 +73,6 @@ const SLOW_LOOK_MS = 5000;
 const GRACE_MS = 5000;
 /** Bun never tells that a server is closed which had WebSockets, so there it is given this long, in ms, and not waited for. */
 const BUN_GRACE_MS = 500;
-/**
- * How long a taken port is tried again, in ms: the kernel frees what a killed process had one after the other, so its
- * heir has the lock while the port is still taken. And how often.
- */
-const PORT_MS = 1000;
-const PORT_PAUSE_MS = 20;
 
 /**
  * Starts the share server on Node: one SQLite file, one port, capnweb on /rpc over POST and WebSocket alike.
@@ -120,7 +113,9 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 			// A connection that is kept alive would hold up the close that waits for its last answer.
 			response.once("close", () => !server.listening && server.closeIdleConnections());
 		});
-		const port = await listen(server, host, options.port, clock);
+		const port = await listen(server, host, options.port, clock).catch((error) => {
+			throw unheard(error, `${host}:${options.port}`);
+		});
 		origin = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
 		const sockets = new Sockets(context);
 		meter?.figures(() => ({ websockets: sockets.count, databaseBytes: sizeOf(options.databasePath) }));
@@ -185,20 +180,10 @@ function sizeOf(path: string): number {
 	return size(path) + size(`${path}-wal`);
 }
 
-async function listen(server: Server, host: string, port: number, clock: Clock): Promise<number> {
-	for (let waitedMs = 0; ; waitedMs += PORT_PAUSE_MS) {
-		const listening = once(server.listen(port, host), "listening");
-		const error: unknown = await listening.then(
-			() => undefined,
-			(thrown: unknown) => thrown,
-		);
-		if (error === undefined) return (server.address() as AddressInfo).port;
-		if ((error as { code?: unknown }).code !== "EADDRINUSE")
-			throw new OutboxError("config", `Cannot listen on ${host}:${port} (${messageOf(error)}).`, { cause: error });
-		if (waitedMs >= PORT_MS)
-			throw new OutboxError("port_taken", `Something else listens on ${host}:${port} already.`, { cause: error });
-		await clock.sleep(PORT_PAUSE_MS);
-	}
+function unheard(error: unknown, address: string): OutboxError {
+	if ((error as { code?: unknown }).code === "EADDRINUSE")
+		return new OutboxError("port_taken", `Something else listens on ${address} already.`, { cause: error });
+	return new OutboxError("config", `Cannot listen on ${address} (${messageOf(error)}).`, { cause: error });
 }
 
 async function every(ms: number, act: () => void, clock: Clock, stop: AbortSignal): Promise<void> {
