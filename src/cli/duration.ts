@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { OutboxError } from "../model/errors.ts";
 
 const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;

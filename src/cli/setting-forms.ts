@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { directoryGlob, expandGlob } from "../agent/directory-glob.ts";
 import { Pattern } from "../redaction/pattern.ts";
 import { durationSchema } from "./duration.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { GLOB_FORM } from "../agent/directory-glob.ts";
 import { DETECTOR_NAMES } from "../redaction/detectors.ts";
 import { PATTERN_FORM } from "../redaction/pattern.ts";

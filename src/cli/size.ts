@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 
 const UNIT_BYTES = { KiB: 1024, MiB: 1024 ** 2, GiB: 1024 ** 3, TiB: 1024 ** 4 } as const;
 const FORM = /^(\d{1,9}(?:\.\d{1,3})?)(KiB|MiB|GiB|TiB)$/;

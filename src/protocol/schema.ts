@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { OP_TYPES } from "../model/op.ts";
 import { REJECTIONS } from "./codes.ts";
 import {

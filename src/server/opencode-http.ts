@@ -1,5 +1,5 @@
 import type { Context, Hono } from "hono";
-import { z } from "zod";
+import * as z from "zod";
 import type { Logger } from "../model/logger.ts";
 import type { Refusal } from "../protocol/codes.ts";
 import { SYNC_DEPTH_MAX, SYNC_VALUES_MAX } from "../protocol/limits.ts";

@@ -1,4 +1,4 @@
-import { z } from "zod";
+import * as z from "zod";
 import { canonicalJson } from "../model/json.ts";
 import { keys, type OpType } from "../model/op.ts";
 import type { Rejection } from "../protocol/codes.ts";

@@ -1,5 +1,5 @@
 import { RpcStub, RpcTarget } from "capnweb";
-import { z } from "zod";
+import * as z from "zod";
 import type { Clock } from "../model/clock.ts";
 import { ShareRefusal } from "../protocol/refusal.ts";
 import type { ShareCapability, ShareRpc, Subscription, WatchSink } from "../protocol/rpc.ts";

@@ -1,7 +1,7 @@
 import { chmodSync, lstatSync, mkdirSync, rmSync } from "node:fs";
 import { createServer, type Server, type Socket } from "node:net";
 import { dirname } from "node:path";
-import { z } from "zod";
+import * as z from "zod";
 import type { Clock } from "../model/clock.ts";
 import { messageOf } from "../model/errors.ts";
 import { type Doorbell, type LiveText, type Ring, RingBox } from "./doorbell.ts";

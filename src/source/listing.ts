@@ -1,5 +1,5 @@
 import { hash } from "node:crypto";
-import { z } from "zod";
+import * as z from "zod";
 import { OutboxError } from "../model/errors.ts";
 import type { OpencodeApi } from "./api.ts";
 import type { SessionFacts } from "./source.ts";
