@@ -15,9 +15,12 @@ export function ackVerb(sqlite: Sqlite) {
 	);
 	const last = lastBelow(sqlite);
 	const removeBatches = sqlite.prepare("DELETE FROM batch WHERE session_id = ? AND first_position + ops <= ?");
+	const bytesOf = sqlite.prepare<{ bytes: number }>(
+		"SELECT coalesce(sum(bytes), 0) AS bytes FROM op WHERE session_id = ? AND id > ? AND id <= ?",
+	);
 	const advance = sqlite.prepare(`
-		UPDATE session SET acked_id = ?, acked_cursor = ?, acked_op_id = ?, last_acked_at = ?, attempts = 0,
-			next_retry_at = 0, last_error = NULL
+		UPDATE session SET acked_id = ?, acked_cursor = ?, acked_op_id = ?, pending_ops = pending_ops - ?,
+			pending_bytes = pending_bytes - ?, last_acked_at = ?, attempts = 0, next_retry_at = 0, last_error = NULL
 		WHERE session_id = ?`);
 	const latest = sqlite.prepare("UPDATE agent SET acked_session_id = ? WHERE acked_session_id IS NOT ?");
 	return (sessionId: string, cursor: number, now: number): number =>
@@ -26,10 +29,12 @@ export function ackVerb(sqlite: Sqlite) {
 			if (!session || cursor <= session.acked_cursor || cursor > session.sealed_cursor) return 0;
 			const op = last(sessionId, cursor);
 			if (op === undefined) return 0;
-			advance.run(op.id, cursor, op.op_id, now, sessionId);
+			const ops = cursor - session.acked_cursor;
+			const bytes = bytesOf.get(sessionId, session.acked_id, op.id)?.bytes ?? 0;
+			advance.run(op.id, cursor, op.op_id, ops, bytes, now, sessionId);
 			removeBatches.run(sessionId, cursor);
 			latest.run(sessionId, sessionId);
-			return cursor - session.acked_cursor;
+			return ops;
 		});
 }
 

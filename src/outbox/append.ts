@@ -15,6 +15,7 @@ import {
 import type { Sqlite } from "../sqlite/driver.ts";
 import { buryOp } from "./bury.ts";
 import { isRemovable } from "./known.ts";
+import { pendingCount } from "./pending.ts";
 import { watermarkOf } from "./watermark.ts";
 
 /** A change that no op can carry; it goes straight to the dead letters. */
@@ -135,7 +136,7 @@ export function opWriter(sqlite: Sqlite) {
 	const buried = sqlite.prepare("SELECT 1 FROM dead WHERE session_id = ? AND op_id = ?");
 	const removable = isRemovable(sqlite);
 	const bury = buryOp(sqlite);
-	const { insert, supersede } = opLine(sqlite);
+	const lineAt = opLine(sqlite);
 
 	const burial = (item: Burial, { session_id, now }: Place): boolean => {
 		if (buried.get(session_id, item.op_id)) return false;
@@ -143,11 +144,10 @@ export function opWriter(sqlite: Sqlite) {
 		return true;
 	};
 
-	const removal = (item: OpIntent, place: Place): boolean => {
-		const { session_id } = place;
+	const removal = (item: OpIntent, session_id: string, line: Line): boolean => {
 		remember.run(session_id, item.key);
 		if (!removable(session_id, item)) return false;
-		insert(item, null, place);
+		line.insert(item, null);
 		removeEntity.run(session_id, item.key);
 		const messageId = messageIdOf(item.key);
 		if (item.type === "message_removed" && messageId !== undefined)
@@ -157,6 +157,7 @@ export function opWriter(sqlite: Sqlite) {
 
 	return (place: Place, items: readonly (OpIntent | Burial)[]): number => {
 		const { session_id, acked_id } = place;
+		const line = lineAt(place);
 		const touched = JSON.stringify(items.flatMap(({ key }) => [key, messageKeyOf(key) ?? key]));
 		const known = new Map(entities.all(session_id, touched).map((entity) => [entity.key, entity]));
 		let hasRemoved = anyRemoved.get(session_id) !== undefined;
@@ -176,10 +177,10 @@ export function opWriter(sqlite: Sqlite) {
 			if (entity === undefined && hasRemoved) isBack.run(session_id, key);
 			const id =
 				entity === undefined
-					? insert(item, dependency(key), place)
+					? line.insert(item, dependency(key))
 					: isHeld
 						? entity.last_op
-						: supersede(item, entity.last_op, dependency(key), place);
+						: line.supersede(item, entity.last_op, dependency(key));
 			const first_op = entity?.first_op ?? id;
 			putEntity.run(session_id, key, digest, first_op, id);
 			known.set(key, { key, digest, checkpoint: null, first_op, last_op: id });
@@ -190,42 +191,56 @@ export function opWriter(sqlite: Sqlite) {
 		for (const item of items) {
 			if ("code" in item) changes += Number(burial(item, place));
 			else if (REMOVALS.has(item.type)) {
-				changes += Number(removal(item, place));
+				changes += Number(removal(item, session_id, line));
 				for (const key of known.keys()) if (key === item.key || messageKeyOf(key) === item.key) known.delete(key);
 				hasRemoved = true;
 			} else changes += Number(change(item));
 		}
+		line.settle();
 		return changes;
 	};
 }
 
-/** Puts ops into a session's line, inside a transaction; each returns the op's id. */
+type Line = ReturnType<ReturnType<typeof opLine>>;
+
+/** Puts a group of ops into a session's line, inside a transaction. */
 export function opLine(sqlite: Sqlite) {
 	const insertOp = sqlite.prepare(`
 		INSERT INTO op (session_id, op_id, type, key, payload, bytes, hash, depends_id, floor_seq, floor_event_id, captured_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`);
+	const bytesOf = sqlite.prepare<{ bytes: number }>("SELECT bytes FROM op WHERE id = ?");
 	const replaceOp = sqlite.prepare("UPDATE op SET op_id = ?, payload = ?, bytes = ?, hash = ? WHERE id = ?");
+	const pending = pendingCount(sqlite);
 
-	const insert = (item: OpIntent, dependsId: number | null, { session_id, floor, now }: Place): number => {
-		const { op_id, type, key, payload } = item;
-		const bytes = Buffer.byteLength(payload);
+	return ({ session_id, sealed_id, floor, now }: Place) => {
 		const [seq, event_id] = [floor?.seq ?? null, floor?.event_id ?? null];
-		const inserted = insertOp.run(
-			...[session_id, op_id, type, key, payload, bytes, opHash(item), dependsId, seq, event_id, now],
-		);
-		return Number(inserted.lastInsertRowid);
-	};
+		let [addedOps, addedBytes] = [0, 0];
 
-	return {
-		/** At the end. `dependsId` as in the op's row. */
-		insert,
-		/** In the place of the entity's last op while that is unsealed, else at the end. */
-		supersede(item: OpIntent, lastOp: number, dependsId: number | null, place: Place): number {
-			const bytes = Buffer.byteLength(item.payload);
-			const isUnsealed = lastOp > place.sealed_id;
-			if (isUnsealed && replaceOp.run(item.op_id, item.payload, bytes, opHash(item), lastOp).changes === 1)
+		/** At the end; returns the op's id. `dependsId` as in the op's row. */
+		const insert = (item: OpIntent, dependsId: number | null): number => {
+			const { op_id, type, key, payload } = item;
+			const bytes = Buffer.byteLength(payload);
+			const inserted = insertOp.run(
+				...[session_id, op_id, type, key, payload, bytes, opHash(item), dependsId, seq, event_id, now],
+			);
+			addedOps++;
+			addedBytes += bytes;
+			return Number(inserted.lastInsertRowid);
+		};
+
+		return {
+			insert,
+			/** In the place of the entity's last op while that is unsealed, else at the end; returns the op's id. */
+			supersede(item: OpIntent, lastOp: number, dependsId: number | null): number {
+				const former = lastOp > sealed_id ? bytesOf.get(lastOp)?.bytes : undefined;
+				if (former === undefined) return insert(item, dependsId);
+				const bytes = Buffer.byteLength(item.payload);
+				replaceOp.run(item.op_id, item.payload, bytes, opHash(item), lastOp);
+				addedBytes += bytes - former;
 				return lastOp;
-			return insert(item, dependsId, place);
-		},
+			},
+			/** Writes down what the group has added; to be called last. */
+			settle: (): void => pending.add(session_id, addedOps, addedBytes),
+		};
 	};
 }

@@ -1,4 +1,5 @@
 import type { Sqlite } from "../sqlite/driver.ts";
+import { pendingCount } from "./pending.ts";
 
 /** A dead letter before it has an id. */
 export interface DeadLetter {
@@ -40,16 +41,21 @@ export function buryPending(sqlite: Sqlite) {
 	);
 	const remove = sqlite.prepare("DELETE FROM op WHERE id = ?");
 	const bury = buryOp(sqlite);
+	const pending = pendingCount(sqlite);
+	const take = (sessionId: string, row: Row): void => {
+		remove.run(row.id);
+		pending.add(sessionId, -1, -row.bytes);
+	};
 	return (sessionId: string, id: number, code: string, reason: string, now: number): number[] => {
 		const head = byId.get(id, sessionId);
 		if (head === undefined) return [];
 		const letter = { ...head, session_id: sessionId, code, reason, parent_id: null };
 		const parent = bury(letter, now);
-		remove.run(id);
+		take(sessionId, head);
 		const parked = dependants.all(sessionId, id, id).map((row) => {
 			const why = `what it belongs to was set aside: ${head.key} (${code})`;
 			const child = { ...row, session_id: sessionId, code: "missing_dependency", reason: why, parent_id: parent };
-			remove.run(row.id);
+			take(sessionId, row);
 			return bury(child, now);
 		});
 		return [parent, ...parked];

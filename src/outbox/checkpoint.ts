@@ -65,7 +65,7 @@ export function checkpointVerb(sqlite: Sqlite) {
 			AND NOT EXISTS (SELECT 1 FROM dead WHERE dead.session_id = entity.session_id AND dead.key = entity.key)`);
 	const hold = sqlite.prepare("UPDATE entity SET checkpoint = ?, last_op = ? WHERE session_id = ? AND key = ?");
 	const firstOf = sqlite.prepare<{ first_op: number }>("SELECT first_op FROM entity WHERE session_id = ? AND key = ?");
-	const { supersede } = opLine(sqlite);
+	const lineAt = opLine(sqlite);
 
 	/** The op that creates the message which a part belongs to, while the server does not have it. */
 	const dependency = (sessionId: string, key: string, ackedId: number): number | null => {
@@ -90,8 +90,9 @@ export function checkpointVerb(sqlite: Sqlite) {
 			if (payload === undefined || digest === known.held) return "unchanged";
 			const item: OpIntent = { op_id: opId, type: known.type, key, payload };
 			const { acked_id, sealed_id, last_op } = known;
-			const place = { session_id: sessionId, acked_id, sealed_id, floor: watermarkOf(known), now };
-			const id = supersede(item, last_op, dependency(sessionId, key, acked_id), place);
+			const line = lineAt({ session_id: sessionId, acked_id, sealed_id, floor: watermarkOf(known), now });
+			const id = line.supersede(item, last_op, dependency(sessionId, key, acked_id));
+			line.settle();
 			hold.run(digest === known.digest ? null : digest, id, sessionId, key);
 			return "written";
 		});

@@ -9,6 +9,7 @@ import { isDamage, isFull } from "../sqlite/errors.ts";
 import { type Ballast, ballastPath } from "./ballast.ts";
 import { brokenLines, findDamage, isSqlError, setAside, wasOurs } from "./damage.ts";
 import { OUTBOX_KIND, type Outbox, outboxOn } from "./outbox.ts";
+import { pendingCount } from "./pending.ts";
 import { type Salvaged, salvage } from "./salvage.ts";
 
 export interface KeeperOptions {
@@ -69,6 +70,7 @@ async function open(options: KeeperOptions, found: unknown): Promise<Outbox> {
 			return await replace(options, damage);
 		}
 		const outbox = outboxOn(sqlite);
+		pendingCount(sqlite).recount();
 		for (const sessionId of brokenLines(sqlite)) {
 			log.error({ session: sessionId }, "what is stored of it contradicts itself; the session will be compared");
 			outbox.mustCompare(sessionId, "what the outbox stores of it does not add up: it was damaged");

@@ -40,6 +40,9 @@ export const session = sqliteTable("session", {
 	sealed_cursor: integer().notNull().default(0),
 	/** op_id at position acked_cursor - 1. */
 	acked_op_id: text(),
+	/** Ops after acked_id, and their payload bytes (outbox/pending.ts). */
+	pending_ops: integer().notNull().default(0),
+	pending_bytes: integer().notNull().default(0),
 	last_acked_at: integer(),
 	/** Attempts since the last success, counted before each is made, and when the next one is due. */
 	attempts: integer().notNull().default(0),

@@ -1,6 +1,7 @@
 import { digestOf } from "../model/json.ts";
 import { type OpIntent, type OpType, opHash } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
+import { pendingCount } from "./pending.ts";
 
 /** What stored texts and payloads are put through. */
 export interface Rewriter {
@@ -43,6 +44,7 @@ export function redactVerb(sqlite: Sqlite) {
 	const putSession = sqlite.prepare(
 		`UPDATE session SET ${SESSION_TEXTS.map((name) => `${name} = ?`).join(", ")} WHERE session_id = ?`,
 	);
+	const pending = pendingCount(sqlite);
 	const named = sqlite.prepare("UPDATE agent SET redaction = ? WHERE id = 1");
 
 	const redactOps = (rewriter: Rewriter, after: number): number | undefined => {
@@ -77,6 +79,7 @@ export function redactVerb(sqlite: Sqlite) {
 				sqlite.transaction(() => {
 					for (const { session_id, ...texts } of sessions.all())
 						putSession.run(...SESSION_TEXTS.map((name) => mapped(texts[name], rewriter)), session_id);
+					pending.recount();
 				});
 				forgetOldPages(sqlite);
 			}

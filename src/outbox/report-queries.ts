@@ -1,4 +1,5 @@
 import { and, asc, eq, gt, min, sql } from "drizzle-orm";
+import { alias } from "drizzle-orm/sqlite-core";
 import type { Watermark } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import type { AgentRow, AgentState, ServerState } from "./agent-row.ts";
@@ -9,17 +10,12 @@ import { stateOf } from "./session-state.ts";
 
 /** Reads a report inside a transaction; see openReport. Every column is named, so that no secret slips in. */
 export function readReport({ orm }: Sqlite, now: number): Report {
-	const pending = orm
-		.select({
-			session_id: session.session_id,
-			ops: sql<number>`count(*)`.as("ops"),
-			bytes: sql<number>`sum(${op.bytes})`.as("pending_bytes"),
-			first_id: min(op.id).as("first_id"),
-		})
-		.from(session)
-		.innerJoin(op, and(eq(op.session_id, session.session_id), gt(op.id, session.acked_id)))
-		.groupBy(session.session_id)
-		.as("pending");
+	const line = alias(op, "line");
+	// Ids grow with capture, so a session's first pending op is its oldest one.
+	const first = orm
+		.select({ id: min(line.id) })
+		.from(line)
+		.where(and(eq(line.session_id, session.session_id), gt(line.id, session.acked_id)));
 	const letters = orm
 		.select({ session_id: dead.session_id, count: sql<number>`count(*)`.as("letters") })
 		.from(dead)
@@ -40,7 +36,7 @@ export function readReport({ orm }: Sqlite, now: number): Report {
 			url: share.url,
 			cursor: session.acked_cursor,
 			epoch: share.capability_epoch,
-			pending: count(pending.ops),
+			pending: session.pending_ops,
 			dead: count(letters.count),
 			last_acked_at: session.last_acked_at,
 			last_error: session.last_error,
@@ -48,18 +44,16 @@ export function readReport({ orm }: Sqlite, now: number): Report {
 			excluded: sql<string | null>`iif(${session.wanted} = 'auto', ${session.excluded}, NULL)`,
 			compare_reason: session.compare_reason,
 			next_retry_at: sql<number | null>`nullif(${session.next_retry_at}, 0)`,
-			// Ids grow with capture, so a session's first pending op is its oldest one.
 			oldest_pending_at: op.captured_at,
 			attempts: session.attempts,
 			asked: sql<number>`${share.session_id} IS NOT NULL`,
-			bytes: count(pending.bytes),
+			bytes: session.pending_bytes,
 			sealed: sql<number>`${session.sealed_cursor} - ${session.acked_cursor}`,
 		})
 		.from(session)
 		.leftJoin(share, eq(share.session_id, session.session_id))
-		.leftJoin(pending, eq(pending.session_id, session.session_id))
 		.leftJoin(letters, eq(letters.session_id, session.session_id))
-		.leftJoin(op, eq(op.id, pending.first_id))
+		.leftJoin(op, eq(op.id, first))
 		.orderBy(sql`${op.captured_at} IS NULL`, asc(op.captured_at), asc(session.session_id))
 		.all();
 	// A batch may begin before the acked cursor; those ops are no longer in flight.

@@ -1,5 +1,6 @@
 import { type OpIntent, opHash } from "../model/op.ts";
 import type { Sqlite, SqlValue } from "../sqlite/driver.ts";
+import { pendingCount } from "./pending.ts";
 import { WANTED } from "./session.ts";
 
 type Row = Record<string, SqlValue>;
@@ -57,6 +58,7 @@ export function salvage(old: Sqlite, sqlite: Sqlite, reason: string): Salvaged[]
 		if (!isSound || !isKnown(row) || opHash(row as unknown as OpIntent) !== row.hash) return undefined;
 		return { ...row, depends_id: null };
 	});
+	pendingCount(sqlite).recount();
 	copy(old, sqlite, "agent", (row) => ({ id: 1, pid: 0, state: "stopped", since: 0, ...identityOf(row) }));
 	sqlite
 		.prepare(`UPDATE session SET compare_reason = ? WHERE wanted <> 'never' AND (

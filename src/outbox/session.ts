@@ -59,7 +59,7 @@ type Raw = Omit<SessionRow, "watermark"> & { watermark_seq: number | null; water
 
 const COLUMNS = `session_id, parent_id, wanted, source_state, watermark_seq, watermark_event_id, acked_cursor,
 	sealed_cursor, acked_op_id, attempts, next_retry_at, compare_reason, parked_code,
-	(SELECT count(*) FROM op WHERE op.session_id = session.session_id AND op.id > session.acked_id) AS pending`;
+	pending_ops AS pending`;
 
 /** Reads and small updates of the session table. */
 export function sessionVerbs(sqlite: Sqlite) {
@@ -129,8 +129,8 @@ export function sessionVerbs(sqlite: Sqlite) {
 	const forgetRemoved = sqlite.prepare("DELETE FROM removed WHERE session_id = ?");
 	const forgetShare = sqlite.prepare("DELETE FROM share WHERE session_id = ?");
 	const reset = sqlite.prepare(`
-		UPDATE session SET wanted = CASE wanted WHEN 'share' THEN 'share' WHEN 'delete' THEN 'auto' ELSE 'never' END, watermark_seq = NULL, watermark_event_id = NULL, acked_id = 0, sealed_id = 0,
-			acked_cursor = 0, sealed_cursor = 0, acked_op_id = NULL, attempts = 0, next_retry_at = 0, last_error = NULL,
+		UPDATE session SET wanted = CASE wanted WHEN 'share' THEN 'share' WHEN 'delete' THEN 'auto' ELSE 'never' END,
+			watermark_seq = NULL, watermark_event_id = NULL, acked_id = 0, sealed_id = 0, pending_ops = 0, pending_bytes = 0, acked_cursor = 0, sealed_cursor = 0, acked_op_id = NULL, attempts = 0, next_retry_at = 0, last_error = NULL,
 			compare_reason = NULL, parked_code = NULL, last_acked_at = NULL, unconfirmed = 0,
 			generation = generation + EXISTS (SELECT 1 FROM share WHERE share.session_id = session.session_id)
 		WHERE session_id = ?`);

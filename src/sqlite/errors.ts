@@ -3,7 +3,8 @@ import { type ErrorCode, messageOf, OutboxError } from "../model/errors.ts";
 /** SQLite's result codes (https://sqlite.org/rescode.html) and errno names that mean something to a person. */
 const CODES: readonly [pattern: RegExp, code: ErrorCode, what: string][] = [
 	[/^SQLITE_(NOTADB)/, "foreign_database", "is not an SQLite database"],
-	[/^SQLITE_(CORRUPT)/, "corrupt", "is damaged"],
+	// No null of ours goes where none may be: one that is met was read from a row that structure says nothing of.
+	[/^SQLITE_(CORRUPT|CONSTRAINT_NOTNULL)/, "corrupt", "is damaged"],
 	[/^(SQLITE_FULL|SQLITE_IOERR_SHMSIZE|ENOSPC|EDQUOT)/, "disk_full", "could not be written: the disk is full"],
 	[
 		/^(SQLITE_READONLY|SQLITE_PERM|SQLITE_AUTH|SQLITE_CANTOPEN|EACCES|EPERM|EROFS)/,
@@ -48,7 +49,7 @@ export function isFull(thrown: unknown): boolean {
 export function isDamage(thrown: unknown): boolean {
 	if (thrown instanceof OutboxError) return thrown.code === "corrupt";
 	const code = (rootOf(thrown) as { code?: unknown } | undefined)?.code;
-	return typeof code === "string" && /^SQLITE_(CORRUPT|NOTADB)/.test(code);
+	return typeof code === "string" && /^SQLITE_(CORRUPT|NOTADB|CONSTRAINT_NOTNULL)/.test(code);
 }
 
 /** drizzle wraps what the driver threw. */

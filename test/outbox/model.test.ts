@@ -156,6 +156,7 @@ class Walk {
 	async check(): Promise<void> {
 		const [outbox, naive] = [this.#outbox, this.#naive];
 		const session = outbox.session(S);
+		expect(session?.pending ?? 0).toBe(naive.line.length);
 		const rows = await rowsOf<{ op_id: string; payload: string }>(
 			this.#path,
 			"SELECT op_id, payload FROM op JOIN session USING (session_id) WHERE op.id > acked_id ORDER BY op.id",

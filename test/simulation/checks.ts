@@ -9,7 +9,8 @@ import type { Machine } from "./machine.ts";
 import { fail, type Walk } from "./walk.ts";
 
 /**
- * What holds in an outbox whenever nobody writes: its sealed batches fill the positions from the acked to the sealed cursor.
+ * What holds in an outbox whenever nobody writes: its sealed batches fill the positions from the acked to the sealed cursor,
+ * and what is told to be pending is what lies behind the acked op.
  *
  * @returns what to call after every step.
  */
@@ -20,9 +21,14 @@ export function outboxCheck(sqlite: Sqlite): () => void {
 				SELECT count(*) FROM op WHERE op.session_id = session.session_id AND id > acked_id AND id <= sealed_id)
 			OR sealed_cursor <> coalesce(
 				(SELECT max(first_position + ops) FROM batch WHERE batch.session_id = session.session_id), acked_cursor)`);
+	const miscounted = sqlite.prepare<{ session_id: string }>(`
+		SELECT session_id FROM session WHERE (pending_ops, pending_bytes) <> (
+			SELECT count(*), coalesce(sum(bytes), 0) FROM op WHERE op.session_id = session.session_id AND id > acked_id)`);
 	return () => {
 		const row = broken.get();
 		if (row) fail(`the positions of ${row.session_id} do not add up`);
+		const other = miscounted.get();
+		if (other) fail(`what ${other.session_id} has pending is miscounted`);
 	};
 }
 

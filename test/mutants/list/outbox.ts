@@ -24,8 +24,8 @@ export const OUTBOX: readonly Mutant[] = [
 		guarantee: "G2",
 		does: "Lets a newer state overwrite the last sealed op: off by one.",
 		file: "outbox/append.ts",
-		find: "const isUnsealed = lastOp > place.sealed_id;",
-		replace: "const isUnsealed = lastOp >= place.sealed_id;",
+		find: "const former = lastOp > sealed_id ?",
+		replace: "const former = lastOp >= sealed_id ?",
 		caughtBy: ["outbox/append.test.ts", SIMULATION],
 	},
 	{
