@@ -1,5 +1,6 @@
 import type { OpType } from "../model/op.ts";
-import type { Holder, ShareRules } from "./share.ts";
+import type { Rules } from "./rules.ts";
+import type { Holder } from "./share.ts";
 
 /** Characters gathered before they are sent on. */
 const CHUNK_CHARS = 64 * 1024;
@@ -13,19 +14,19 @@ const CHUNK_CHARS = 64 * 1024;
  *
  * @param redact what it breaks off with: a host may show that error to the client.
  */
-export function exportStream(
-	rules: ShareRules,
+export async function exportStream(
+	rules: Rules,
 	holder: Holder,
 	redact: (error: unknown) => Error,
-): ReadableStream<Uint8Array> {
-	const keys = rules.exportKeys(holder);
+): Promise<ReadableStream<Uint8Array>> {
+	const keys = await rules.exportKeys(holder);
 	const encoder = new TextEncoder();
 	let next = 0;
 	let separator = "[";
-	const nextChunk = () => {
+	const nextChunk = async () => {
 		let chunk = "";
 		for (; next < keys.length && chunk.length < CHUNK_CHARS; next++) {
-			const found = rules.entity(holder, keys[next] ?? "");
+			const found = await rules.entity(holder, keys[next] ?? "");
 			if (!found) continue;
 			chunk += `${separator}{"type":"${found.type}","data":${dataOf(found)}}`;
 			separator = ",\n";
@@ -35,9 +36,9 @@ export function exportStream(
 	};
 	return new ReadableStream(
 		{
-			pull(controller) {
+			async pull(controller) {
 				try {
-					controller.enqueue(encoder.encode(nextChunk()));
+					controller.enqueue(encoder.encode(await nextChunk()));
 					if (next === keys.length) controller.close();
 				} catch (error) {
 					controller.error(redact(error));

@@ -51,19 +51,17 @@ export function httpApp(context: HttpContext): Hono {
 	app.get("/", (c) => c.text("This is a share server of opencode-outbox.\n"));
 	app.get("/health", (c) => c.json({ status: "ok", version: context.version }));
 	app.get("/share/:slug", (c) =>
-		withShare(c, context, (holder, slug) => {
-			const isDeletedAtSource = context.rules.entity(holder, keys.sessionDeleted) !== undefined;
+		withShare(c, context, async (holder, slug) => {
+			const isDeletedAtSource = (await context.rules.entity(holder, keys.sessionDeleted)) !== undefined;
 			c.header("content-security-policy", PAGE_CSP);
-			return c.html(sharePage(titleOf(context, holder), context.url(slug), isDeletedAtSource));
+			return c.html(sharePage(await titleOf(context, holder), context.url(slug), isDeletedAtSource));
 		}),
 	);
 	app.get("/api/share/:slug/data", (c) =>
-		withShare(c, context, (holder) =>
-			c.body(
-				exportStream(context.rules, holder, (error) => context.redactor.ours(error)),
-				200,
-				{ "content-type": "application/json; charset=utf-8" },
-			),
+		withShare(c, context, async (holder) =>
+			c.body(await exportStream(context.rules, holder, (error) => context.redactor.ours(error)), 200, {
+				"content-type": "application/json; charset=utf-8",
+			}),
 		),
 	);
 	app.post("/rpc", (c) => withBody(c, bodies, (body) => answerBatch(c, context, body)));
@@ -108,15 +106,15 @@ async function answerBatch(c: Context, context: HttpContext, body: string): Prom
 }
 
 /** Answers with a share that whoever has the link may view: 404 when there is none, 410 when it is gone. */
-function withShare(
+async function withShare(
 	c: Context,
 	{ rules }: HttpContext,
-	answer: (holder: Holder, slug: string) => Response | Promise<Response>,
-): Response | Promise<Response> {
+	answer: (holder: Holder, slug: string) => Promise<Response>,
+): Promise<Response> {
 	const slug = Slug.safeParse(c.req.param("slug"));
 	if (!slug.success) return c.json({ error: "not_found" }, 404);
 	try {
-		return answer(rules.viewShare(slug.data), slug.data);
+		return await answer(await rules.viewShare(slug.data), slug.data);
 	} catch (error) {
 		const refusal = refusalOf(error);
 		if (!refusal) throw error;
@@ -124,8 +122,8 @@ function withShare(
 	}
 }
 
-function titleOf({ rules }: HttpContext, holder: Holder): string {
-	const found = rules.entity(holder, keys.session);
+async function titleOf({ rules }: HttpContext, holder: Holder): Promise<string> {
+	const found = await rules.entity(holder, keys.session);
 	const session: unknown = found && JSON.parse(found.payload);
 	const title = typeof session === "object" && session !== null && "title" in session ? session.title : undefined;
 	return typeof title === "string" && title !== "" ? title : "An OpenCode session";

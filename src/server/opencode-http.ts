@@ -6,15 +6,14 @@ import { SYNC_DEPTH_MAX, SYNC_VALUES_MAX } from "../protocol/limits.ts";
 import { depthOf, valuesIn } from "../protocol/nesting.ts";
 import { refusalOf, ShareRefusal } from "../protocol/refusal.ts";
 import { CreateShareRequest, Secret, Slug } from "../protocol/schema.ts";
-import type { Hub } from "./hub.ts";
 import { itemOf, type SyncItem } from "./opencode-item.ts";
 import type { SyncAck } from "./opencode-shares.ts";
 import { parse } from "./parse.ts";
-import type { ShareRules } from "./share.ts";
+import { andThen, type Eventual, type Notices, type Rules } from "./rules.ts";
 
 export interface OpencodeHttpContext {
-	readonly rules: ShareRules;
-	readonly hub: Hub;
+	readonly rules: Rules;
+	readonly hub: Notices;
 	readonly logger: Logger;
 	readonly onKnown: (env: unknown) => void;
 	/** Reads a request's body and answers with what is made of it, or with why it was not read. */
@@ -46,7 +45,7 @@ export function opencodeRoutes(app: Hono, context: OpencodeHttpContext): void {
 	const { rules, hub, onKnown } = context;
 	app.post("/api/share", (c) =>
 		answer(c, context, async (json) => {
-			const { slug, url, secret } = rules.opencode.create(parse(Create, json, "body").sessionID);
+			const { slug, url, secret } = await rules.opencode.create(parse(Create, json, "body").sessionID);
 			return { id: slug, url, secret };
 		}),
 	);
@@ -54,17 +53,18 @@ export function opencodeRoutes(app: Hono, context: OpencodeHttpContext): void {
 		answer(c, context, async (json) => {
 			const slug = slugOf(c);
 			const { secret, data } = parse(Sync, json, "body");
-			return sync(context, data, (items) => {
-				const ack = rules.opencode.sync(slug, secret, items);
-				onKnown(c.env);
-				if (ack.applied > 0) hub.changed(ack.share_id);
-				return ack;
-			});
+			return sync(context, data, (items) =>
+				andThen(rules.opencode.sync(slug, secret, items), (ack) => {
+					onKnown(c.env);
+					if (ack.applied > 0) hub.changed(ack.share_id);
+					return ack;
+				}),
+			);
 		}),
 	);
 	app.delete("/api/share/:slug", (c) =>
 		answer(c, context, async (json) => {
-			hub.ended(rules.opencode.delete(slugOf(c), parse(Delete, json, "body").secret));
+			hub.ended(await rules.opencode.delete(slugOf(c), parse(Delete, json, "body").secret));
 			return {};
 		}),
 	);
@@ -77,8 +77,8 @@ export function opencodeRoutes(app: Hono, context: OpencodeHttpContext): void {
 async function sync({ rules, logger }: OpencodeHttpContext, data: readonly unknown[], apply: Apply) {
 	const rejected: { key: string | null; code: string; reason: string }[] = [];
 	const told = { cursor: 0, applied: 0, unchanged: 0 };
-	const take = (piece: readonly SyncItem[]) => {
-		const ack = apply(piece);
+	const take = async (piece: readonly SyncItem[]) => {
+		const ack = await apply(piece);
 		told.cursor = ack.cursor;
 		told.applied += ack.applied;
 		told.unchanged += ack.unchanged;
@@ -86,7 +86,7 @@ async function sync({ rules, logger }: OpencodeHttpContext, data: readonly unkno
 		return ack.share_id;
 	};
 	// Before any of it is worked on: is it the share's own client?
-	const share_id = take([]);
+	const share_id = await take([]);
 	let piece = new Map<string, SyncItem>();
 	let chars = 0;
 	for (const value of data) {
@@ -99,14 +99,14 @@ async function sync({ rules, logger }: OpencodeHttpContext, data: readonly unkno
 			piece.size >= rules.limits.ops_per_batch ||
 			(piece.size > 0 && chars + item.payload.length > rules.limits.batch_bytes)
 		) {
-			take([...piece.values()]);
+			await take([...piece.values()]);
 			[piece, chars] = [new Map(), 0];
 			await new Promise((resolve) => setImmediate(resolve));
 		}
 		chars += item.payload.length;
 		piece.set(item.key, item);
 	}
-	if (piece.size > 0) take([...piece.values()]);
+	if (piece.size > 0) await take([...piece.values()]);
 	const { length } = rejected;
 	if (length > 0) {
 		const [first] = rejected;
@@ -115,7 +115,7 @@ async function sync({ rules, logger }: OpencodeHttpContext, data: readonly unkno
 	return { ...told, rejected: rejected.slice(0, TOLD_MAX) };
 }
 
-type Apply = (items: readonly SyncItem[]) => SyncAck;
+type Apply = (items: readonly SyncItem[]) => Eventual<SyncAck>;
 
 /** Answers with JSON, refusals too. */
 function answer(

@@ -20,15 +20,15 @@ import {
 	Slug,
 } from "../protocol/schema.ts";
 import type { Connection } from "./connection.ts";
-import type { Hub } from "./hub.ts";
 import { parse } from "./parse.ts";
-import type { Holder, ShareRules } from "./share.ts";
+import { andThen, type Eventual, type Notices, type Rules } from "./rules.ts";
+import type { Holder } from "./share.ts";
 import { type Sink, Watcher } from "./watcher.ts";
 
 /** What the calls of all connections work on. */
 export interface RpcContext {
-	readonly rules: ShareRules;
-	readonly hub: Hub;
+	readonly rules: Rules;
+	readonly hub: Notices;
 	readonly clock: Clock;
 }
 
@@ -50,42 +50,49 @@ export class Api extends RpcTarget implements ShareRpc {
 	createShare(serverKey: string, request: CreateShareRequest): Promise<ShareGrant> {
 		return this.#connection.run(() => {
 			const key = parse(ServerKey, serverKey, "server_key");
-			const grant = this.#context.rules.createShare(key, parse(CreateShareRequest, request, "request"));
-			this.#connection.known();
-			return grant;
+			return this.#known(this.#context.rules.createShare(key, parse(CreateShareRequest, request, "request")));
 		});
 	}
 
 	listShares(serverKey: string, after?: string): Promise<ListingPage> {
 		return this.#connection.run(() => {
 			const key = parse(ServerKey, serverKey, "server_key");
-			const page = this.#context.rules.listShares(key, parse(ShareId.optional(), after, "after"));
-			this.#connection.known();
-			return page;
+			return this.#known(this.#context.rules.listShares(key, parse(ShareId.optional(), after, "after")));
 		});
 	}
 
 	claimShare(serverKey: string, request: ClaimRequest): Promise<ShareGrant> {
 		return this.#connection.run(() => {
 			const key = parse(ServerKey, serverKey, "server_key");
-			const grant = this.#context.rules.claimShare(key, parse(ClaimRequest, request, "request"));
-			this.#connection.known();
-			this.#context.hub.ended(grant.share_id);
-			return grant;
+			const claimed = this.#known(this.#context.rules.claimShare(key, parse(ClaimRequest, request, "request")));
+			return andThen(claimed, (grant) => {
+				this.#context.hub.ended(grant.share_id);
+				return grant;
+			});
 		});
 	}
 
 	redeemShare(shareId: string, secret: string): Promise<ShareCapability> {
 		return this.#connection.run(() => {
 			const id = parse(ShareId, shareId, "share_id");
-			const holder = this.#context.rules.redeemShare(id, parse(Secret, secret, "secret"));
-			this.#connection.known();
-			return this.#capability(holder);
+			const redeemed = this.#known(this.#context.rules.redeemShare(id, parse(Secret, secret, "secret")));
+			return andThen(redeemed, (holder) => this.#capability(holder));
 		});
 	}
 
 	viewShare(slug: string): Promise<ShareCapability> {
-		return this.#connection.run(() => this.#capability(this.#context.rules.viewShare(parse(Slug, slug, "slug"))));
+		return this.#connection.run(() => {
+			const viewed = this.#context.rules.viewShare(parse(Slug, slug, "slug"));
+			return andThen(viewed, (holder) => this.#capability(holder));
+		});
+	}
+
+	/** What took a key or a secret; whoever got it has shown one. */
+	#known<T>(decided: Eventual<T>): Eventual<T> {
+		return andThen(decided, (value) => {
+			this.#connection.known();
+			return value;
+		});
 	}
 
 	#capability(holder: Holder): ShareCapability {
@@ -110,27 +117,28 @@ class Capability extends RpcTarget implements ShareCapability {
 	}
 
 	watch(sink: WatchSink, fromCursor: number): Promise<Subscription> {
-		return this.#connection.run(() => {
+		return this.#connection.run(async () => {
 			const stub: unknown = sink;
 			if (!(stub instanceof RpcStub)) throw new ShareRefusal("invalid_request", "sink: expected an object to call");
 			const from = parse(Cursor, fromCursor, "from_cursor");
 			this.#connection.admitWatcher();
 			const { rules, hub, clock } = this.#context;
-			const read = (cursor: number) => rules.changes(this.#holder, cursor);
-			const first = read(from);
 			// The call's own stub goes when the call returns; the duplicate is the watcher's.
-			const watcher = new Watcher(stub.dup() as unknown as Sink, first, read, clock);
-			hub.add(this.#holder.share_id, watcher);
+			const duplicate = stub.dup() as unknown as Sink;
+			const watcher = new Watcher(duplicate, (cursor) => rules.changes(this.#holder, cursor), clock);
 			this.#connection.add(watcher);
+			await watcher.begin(from, () => hub.add(this.#holder.share_id, watcher));
 			return new WatchSubscription(watcher);
 		});
 	}
 
 	appendOps(batch: AppendBatch): Promise<OpAck> {
 		return this.#write("appendOps", () => {
-			const ack = this.#context.rules.appendOps(this.#holder, parse(AppendBatch, batch, "batch"));
-			if (ack.applied.length > 0) this.#context.hub.changed(this.#holder.share_id);
-			return ack;
+			const appended = this.#context.rules.appendOps(this.#holder, parse(AppendBatch, batch, "batch"));
+			return andThen(appended, (ack) => {
+				if (ack.applied.length > 0) this.#context.hub.changed(this.#holder.share_id);
+				return ack;
+			});
 		});
 	}
 
@@ -143,32 +151,31 @@ class Capability extends RpcTarget implements ShareCapability {
 	publishDelta(delta: Delta): Promise<void> {
 		return this.#write("publishDelta", () => {
 			const parsed = parse(Delta, delta, "delta");
-			this.#context.rules.publishDelta(this.#holder);
-			this.#context.hub.delta(this.#holder.share_id, parsed);
+			const allowed = this.#context.rules.publishDelta(this.#holder);
+			return andThen(allowed, () => this.#context.hub.delta(this.#holder.share_id, parsed));
 		});
 	}
 
 	revokeCapability(request: RevokeRequest): Promise<ShareGrant> {
 		return this.#write("revokeCapability", () => {
-			const grant = this.#context.rules.revokeCapability(this.#holder, parse(RevokeRequest, request, "request"));
-			this.#context.hub.ended(this.#holder.share_id);
-			return grant;
+			const revoked = this.#context.rules.revokeCapability(this.#holder, parse(RevokeRequest, request, "request"));
+			return andThen(revoked, (grant) => {
+				this.#context.hub.ended(this.#holder.share_id);
+				return grant;
+			});
 		});
 	}
 
 	deleteShare(): Promise<void> {
 		return this.#write("deleteShare", () => {
-			this.#context.rules.deleteShare(this.#holder);
-			this.#context.hub.ended(this.#holder.share_id);
+			const removed = this.#context.rules.deleteShare(this.#holder);
+			return andThen(removed, () => this.#context.hub.ended(this.#holder.share_id));
 		});
 	}
 
 	/** A call that wants scope "append": who has not even looks in vain for what is wrong with its arguments. */
-	#write<T>(method: string, call: () => T): Promise<T> {
-		return this.#connection.run(() => {
-			this.#context.rules.admitWriter(this.#holder, method);
-			return call();
-		});
+	#write<T>(method: string, call: () => Eventual<T>): Promise<T> {
+		return this.#connection.run(() => andThen(this.#context.rules.admitWriter(this.#holder, method), call));
 	}
 }
 

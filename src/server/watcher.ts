@@ -1,6 +1,7 @@
 import type { Clock } from "../model/clock.ts";
 import { refusalOf } from "../protocol/refusal.ts";
 import type { Delta, WatchedOp } from "../protocol/schema.ts";
+import type { Eventual } from "./rules.ts";
 
 /** The far end of a subscription: a duplicated stub of the client's WatchSink, ours to dispose. */
 export interface Sink extends Disposable {
@@ -23,7 +24,7 @@ const DELTAS_IN_FLIGHT = 32;
 /**
  * Brings one share's changes to one viewer, from a cursor on: no gap, none twice.
  *
- *     reading --page--> delivering --answered--> reading
+ *  -> reading --page--> delivering --answered--> reading
  *        |  ^                |
  *     empty |wake            | late, or broken
  *        v  |                v
@@ -37,19 +38,34 @@ export class Watcher {
 	/** Resolves when the watcher has ended and let go of its sink; never rejects. */
 	readonly done: Promise<void>;
 	readonly #sink: Sink;
-	readonly #read: (from: number) => Page;
+	readonly #read: (from: number) => Eventual<Page>;
 	readonly #clock: Clock;
 	readonly #stop = new AbortController();
+	readonly #first = Promise.withResolvers<Page | undefined>();
 	#ended = false;
 	#woken = Promise.withResolvers<void>();
 	#deltas = 0;
 
-	/** @param first what `read` told for the viewer's cursor. */
-	constructor(sink: Sink, first: Page, read: (from: number) => Page, clock: Clock) {
+	constructor(sink: Sink, read: (from: number) => Eventual<Page>, clock: Clock) {
 		this.#sink = sink;
 		this.#read = read;
 		this.#clock = clock;
-		this.done = this.#run(first);
+		this.done = this.#run();
+	}
+
+	/**
+	 * Reads the first page, at the viewer's cursor; to be called once. What either throws, and then the watcher is cancelled.
+	 *
+	 * @param subscribe done before anything is read, so that no change falls in between.
+	 */
+	async begin(from: number, subscribe: () => Eventual<void>): Promise<void> {
+		try {
+			await subscribe();
+			this.#first.resolve(await this.#read(from));
+		} catch (error) {
+			this.cancel();
+			throw error;
+		}
 	}
 
 	/** There may be more to read. */
@@ -72,12 +88,14 @@ export class Watcher {
 
 	cancel(): void {
 		this.#stop.abort();
+		this.#first.resolve(undefined);
 		this.wake();
 	}
 
-	async #run(first: Page): Promise<void> {
+	async #run(): Promise<void> {
 		try {
-			await this.#deliver(first);
+			const first = await this.#first.promise;
+			if (first) await this.#deliver(first);
 		} catch (error) {
 			if (refusalOf(error)) this.#ended = true;
 		}
@@ -93,7 +111,7 @@ export class Watcher {
 			else await this.#woken.promise;
 			if (this.#stop.signal.aborted) return;
 			this.#woken = Promise.withResolvers();
-			page = this.#read(page.cursor);
+			page = await this.#read(page.cursor);
 		}
 	}
 
