@@ -23,7 +23,7 @@ const COMMANDS = {
 		"--poll",
 	],
 	flush: ["--timeout", "--json", "--data-dir"],
-	status: ["--json", "--all", "--data-dir"],
+	status: ["--json", "--all", "--watch", "--interval", "--until-drained", "--data-dir"],
 	doctor: ["--quick", "--expect", "--timeout", "--json", "--data-dir", "--server-key-file"],
 	serve: ["--port", "--host", "--public-url", "--data-dir", "--server-key-file", "--json"],
 	share: ["--data-dir"],

@@ -1,8 +1,8 @@
-import { execFileSync } from "node:child_process";
 import { afterAll, expect, it } from "vitest";
 import { IS_LONG } from "../fixture/extent.ts";
 import { agentLog, agentPid, endAgent, linkPlugin, untilAgentRuns } from "../fixture/plugin.ts";
-import { startTui, type Tui } from "../fixture/tui.ts";
+import { hasTerminals, type Pty } from "../fixture/pty.ts";
+import { startTui } from "../fixture/tui.ts";
 import { Lab } from "./lab.ts";
 
 const lab = new Lab();
@@ -11,17 +11,8 @@ afterAll(async () => {
 	await lab.close();
 });
 
-function hasPython(): boolean {
-	try {
-		execFileSync("python3", ["-c", "import pty"], { stdio: "ignore" });
-		return true;
-	} catch {
-		return false;
-	}
-}
-
 /** Types a prompt and waits for the answer. The first time OpenCode asks how to begin, it has started. */
-async function say(tui: Tui, text: string): Promise<void> {
+async function say(tui: Pty, text: string): Promise<void> {
 	await tui.until("a place to type", (screen) => /Ask anything|ctrl\+p|\/help|tab/i.test(screen));
 	tui.type(`say: ${text}`);
 	await tui.until("what was typed", (screen) => screen.includes(text));
@@ -29,9 +20,8 @@ async function say(tui: Tui, text: string): Promise<void> {
 	await tui.until("the answer", (screen) => screen.split(text).length > 2);
 }
 
-// Windows has neither ptys nor python3 by that name.
 // Left out of `npm test` for the time it takes; see extent.ts.
-it.skipIf(!IS_LONG || !hasPython())(
+it.skipIf(!IS_LONG || !hasTerminals())(
 	"what is typed into the TUI is captured, by an agent that outlives it, and its screen is as it would be without",
 	async () => {
 		const text = "typed by hand into a terminal";
