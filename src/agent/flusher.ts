@@ -1,6 +1,6 @@
 import pRetry from "p-retry";
 import { type Backoff, fullJitter } from "../model/backoff.ts";
-import { messageOf } from "../model/errors.ts";
+import { messageOf, OutboxError } from "../model/errors.ts";
 import type { Outbox } from "../outbox/outbox.ts";
 import type { WorkRow } from "../outbox/session.ts";
 import type { Connection, RedeemedShare, Transport } from "../transport/transport.ts";
@@ -185,9 +185,12 @@ export class Flusher {
 				onFailedAttempt: async ({ error }) => {
 					if (signal.aborted) return;
 					const wait = this.#countFailure();
-					const said = { server_state: "unreachable", transport: null, last_error: error.message } as const;
-					outbox.say(said, clock.now());
-					log.warn({ ...wait, err: error.message }, "the share server is not reachable");
+					const isUntrusted = error instanceof OutboxError && error.code === "untrusted";
+					const server_state = isUntrusted ? "untrusted" : "unreachable";
+					outbox.say({ server_state, transport: null, last_error: error.message }, clock.now());
+					const facts = { ...wait, err: error.message };
+					if (isUntrusted) log.error(facts, `the share server is not trusted; ${error.hint}`);
+					else log.warn(facts, "the share server is not reachable");
 					await this.#untilDue(signal);
 				},
 			});
@@ -244,7 +247,7 @@ export function isDrained(outbox: Outbox, mode: ShareMode): boolean {
 	const work = sendable(outbox, mode);
 	if (work.some((row) => row.pending)) return false;
 	const state = outbox.agent()?.server_state;
-	return work.length === 0 || state === "unreachable" || state === "refused";
+	return work.length === 0 || state === "unreachable" || state === "untrusted" || state === "refused";
 }
 
 /** A person asks: what earlier failures put off is due now; where nobody is connected, the server is found out anew. */

@@ -111,8 +111,8 @@ export class Works {
 		outbox.parkForeign(link.server.id);
 		const now = clock.now();
 		if (this.#options.hurry) outbox.hurry();
-		// Who starts an agent that was not let in has probably mended the key.
-		const isDue = this.#options.hurry || outbox.agent()?.server_state === "refused";
+		// Who starts an agent that was not let in, or did not trust the server, has probably mended that.
+		const isDue = this.#options.hurry || ["refused", "untrusted"].includes(outbox.agent()?.server_state ?? "");
 		if (isDue) outbox.say({ next_connect_at: 0 }, now);
 		const looksAt = { opencode_db: this.#options.opencodeDb, opencode_url: opencode?.url ?? null };
 		outbox.say({ pid: process.pid, state: "starting", since: now, ...looksAt }, now);

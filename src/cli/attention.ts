@@ -1,5 +1,6 @@
 import { basename } from "node:path";
 import { CLAIMED } from "../agent/failure.ts";
+import { ERRORS } from "../model/errors.ts";
 import { RESTORING } from "../outbox/adopt.ts";
 import type { SessionReport } from "../outbox/report.ts";
 import { PASSWORD_HINT } from "../source/http.ts";
@@ -78,6 +79,10 @@ export function attentionTo(
 	if (server.state === "refused") {
 		const what = `The share server ${server.url ?? ""} does not accept the server key.`;
 		add(null, what, "Put the right key into the server key file. It is read again at the next attempt.");
+	}
+	if (server.state === "untrusted") {
+		const why = agent.last_error ?? "The share server's certificate is not trusted here.";
+		add(null, `Nothing is sent to ${server.url ?? "the share server"}: ${why}`, ERRORS.untrusted.hint);
 	}
 	for (const session of sessions) {
 		const { session_id: id, dead } = session;

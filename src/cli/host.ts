@@ -113,6 +113,8 @@ function untilOn(outbox: () => Outbox, takeOver?: () => Promise<void>) {
 			const agent = outbox().agent();
 			if (agent?.server_state === "refused")
 				throw new OutboxError("denied", `The share server ${agent.server_url ?? ""} does not accept the server key.`);
+			if (agent?.server_state === "untrusted")
+				throw new OutboxError("untrusted", agent.last_error ?? "The share server's certificate is not trusted here.");
 			await systemClock.sleep(LOOK_MS, signal);
 			if (takeOver === undefined || systemClock.now() - lookedAt < HEIR_MS) continue;
 			await takeOver();

@@ -28,7 +28,7 @@ export const AGENT_WORDS = {
 	reconcileCases: RECONCILE_CASES,
 	sessionStates: SESSION_STATES,
 	agentStates: ["starting", "waiting", "running", "draining"],
-	serverStates: ["unknown", "connected", "unreachable", "refused"],
+	serverStates: ["unknown", "connected", "unreachable", "untrusted", "refused"],
 	parkedCodes: ["revoked", "denied", "invalid_request", "other_server", "wish_lost", CLAIMED, RESTORING],
 	pausedReasons: ["outbox_full", "disk_full", "denied", "corrupt", "io", "unknown_schema", "busy"],
 };

@@ -52,11 +52,9 @@ function facts({ agent, server, opencode, outbox }: Status, now: number): [strin
 	const since = agent.since === null ? "" : ` for ${age(now - agent.since)}`;
 	const who = agent.pid === null ? agent.state : `${agent.state}${since} (pid ${agent.pid})`;
 	const problem =
-		agent.last_error === null || agent.state === "stopped" || server.state === "unreachable"
-			? ""
-			: `; ${brief(agent.last_error, 200)}`;
+		agent.last_error === null || agent.state === "stopped" || isAway(server) ? "" : `; ${brief(agent.last_error, 200)}`;
 	const next = server.next_connect_at === null ? "" : `, next attempt ${due(server.next_connect_at, now)}`;
-	const failed = server.state === "unreachable" ? ` after ${count(server.connect_attempts, "attempt")}${next}` : "";
+	const failed = isAway(server) ? ` after ${count(server.connect_attempts, "attempt")}${next}` : "";
 	const way = server.transport === null ? "" : ` over ${server.transport}`;
 	const heard =
 		opencode.url === null ? "" : `${opencode.connected ? "connected to" : "not connected to"} ${opencode.url}`;
@@ -71,6 +69,10 @@ function facts({ agent, server, opencode, outbox }: Status, now: number): [strin
 			`${outbox.pending} pending (${outbox.sealed} sealed, ${outbox.in_flight} in flight), ${outbox.dead} dead`,
 		],
 	];
+}
+
+function isAway({ state }: Status["server"]): boolean {
+	return state === "unreachable" || state === "untrusted";
 }
 
 function leftOut({ left_out, outbox }: Status): string {

@@ -19,6 +19,10 @@ export const ERRORS = {
 		exit: 69,
 		hint: "Check the server's address and that it runs; nothing is lost, ops stay in the outbox.",
 	},
+	untrusted: {
+		exit: 77,
+		hint: "Nothing was sent and nothing is lost. Where it is an authority of your own, name its certificate with NODE_EXTRA_CA_CERTS=FILE and start anew; else have the server's certificate renewed, or check the address and this machine's clock.",
+	},
 	no_opencode: { exit: 69, hint: "Install OpenCode, or name its program with --opencode-bin." },
 	not_restored: { exit: 69, hint: "OpenCode's own log says why. Run it again: what was brought is not brought again." },
 	port_taken: { exit: 69, hint: "Choose another one with --port, or stop what listens there." },

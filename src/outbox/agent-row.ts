@@ -3,7 +3,7 @@ import type { Sqlite } from "../sqlite/driver.ts";
 /** starting -> capturing and flushing ("running") -> draining -> stopped. */
 export type AgentState = "starting" | "waiting" | "running" | "draining" | "stopped";
 /** What the flusher knows of the server. `refused`: it answers, but does not let this server key in. */
-export type ServerState = "unknown" | "connected" | "unreachable" | "refused";
+export type ServerState = "unknown" | "connected" | "unreachable" | "untrusted" | "refused";
 
 export interface AgentRow {
 	readonly pid: number;

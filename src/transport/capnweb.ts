@@ -5,6 +5,7 @@ import { type Fetch, HttpBatchWire } from "./http-batch.ts";
 import { codeOf, describe } from "./reply.ts";
 import { TIMING, type Timing } from "./timing.ts";
 import type { Transport } from "./transport.ts";
+import { untrusted } from "./trust.ts";
 import { type Dial, dialWebSocket, openWebSocket } from "./websocket.ts";
 
 export interface CapnwebOptions {
@@ -34,6 +35,8 @@ const NOBODY_THERE: ReadonlySet<string | undefined> = new Set([
  * A refused upgrade is remembered for `upgradeRetryMs`, provided that HTTP works meanwhile. `connect` throws the
  * signal's reason when it is aborted.
  *
+ * `connect` throws OutboxError unreachable; untrusted, where the server's certificate is: no retry mends that.
+ *
  * @throws OutboxError config when the address is not usable.
  */
 export function capnwebTransport(options: CapnwebOptions): Transport {
@@ -60,6 +63,8 @@ export function capnwebTransport(options: CapnwebOptions): Transport {
 					return connectionOver(wire);
 				} catch (error) {
 					signal.throwIfAborted();
+					const fault = untrusted(url, error);
+					if (fault) throw fault;
 					tried.push(`WebSocket: ${describe(error)}`);
 					if (NOBODY_THERE.has(codeOf(error))) throw unreachable(url, tried, error);
 				}
@@ -72,6 +77,8 @@ export function capnwebTransport(options: CapnwebOptions): Transport {
 			} catch (error) {
 				signal.throwIfAborted();
 				upgradeRefusedAt = undefined;
+				const fault = untrusted(url, error);
+				if (fault) throw fault;
 				tried.push(`HTTP: ${describe(error)}`);
 				throw unreachable(url, tried, error);
 			}

@@ -1,4 +1,5 @@
 import { readFileSync } from "node:fs";
+import { ERRORS } from "../../model/errors.ts";
 import { EMPTY_REPORT, openReport } from "../../outbox/report.ts";
 import { attentionTo } from "../attention.ts";
 import { isOwnServer } from "../other-server.ts";
@@ -94,6 +95,7 @@ export async function checkAgent(dataDir: string): Promise<Finding<AgentSeen>> {
 	const found = `Pid ${agent.pid ?? "unknown"}, ${agent.state}${since}; its server: ${server.state}.`;
 	if (server.state === "refused")
 		return answer("fail", found, "Put the right key into the server key file. It is read again at the next attempt.");
+	if (server.state === "untrusted") return answer("fail", `${found} ${agent.last_error ?? ""}`, ERRORS.untrusted.hint);
 	if (agent.state !== "waiting" && agent.last_error !== null && server.state !== "unreachable")
 		return answer(
 			"warn",
