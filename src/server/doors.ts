@@ -10,24 +10,35 @@ const SOCKETS_MAX = 900;
  * redeemed a share.
  */
 export class Doors {
-	readonly #strangers = new Set<Socket>();
-	#open = 0;
+	readonly #open = new Set<Socket>();
+	/** By their peer's name, which a socket shares with the TLS socket over it. */
+	readonly #strangers = new Map<string, Socket>();
 
 	enter(socket: Socket): void {
-		this.#open++;
-		this.#strangers.add(socket);
+		const name = nameOf(socket);
+		this.#open.add(socket);
+		this.#strangers.set(name, socket);
 		socket.once("close", () => {
-			this.#open--;
-			this.#strangers.delete(socket);
+			this.#open.delete(socket);
+			if (this.#strangers.get(name) === socket) this.#strangers.delete(name);
 		});
-		if (this.#open <= SOCKETS_MAX) return;
-		const [oldest = socket] = this.#strangers;
-		this.#strangers.delete(oldest);
+		if (this.#open.size <= SOCKETS_MAX) return;
+		const [[oldestName, oldest] = [name, socket]] = this.#strangers;
+		this.#strangers.delete(oldestName);
 		oldest.destroy();
 	}
 
 	/** Whoever is on this socket has shown a key or a secret. */
 	known(socket: Socket): void {
-		this.#strangers.delete(socket);
+		this.#strangers.delete(nameOf(socket));
 	}
+
+	/** Ends all that are open, those too that have not said anything yet. */
+	shut(): void {
+		for (const socket of this.#open) socket.destroy();
+	}
+}
+
+function nameOf({ remoteAddress, remotePort }: Socket): string {
+	return `${remoteAddress} ${remotePort}`;
 }

@@ -1,22 +1,26 @@
 import { randomBytes } from "node:crypto";
 import { statSync } from "node:fs";
-import type { Server } from "node:http";
+import { STATUS_CODES } from "node:http";
 import type { Duplex } from "node:stream";
-import { createAdaptorServer, type HttpBindings } from "@hono/node-server";
+import type { HttpBindings } from "@hono/node-server";
+import { isLoopback } from "../model/address.ts";
 import { type Clock, systemClock } from "../model/clock.ts";
 import { messageOf, OutboxError } from "../model/errors.ts";
 import { listen } from "../model/listen.ts";
 import type { Logger } from "../model/logger.ts";
 import { version } from "../model/package.ts";
-import { LIMITS, MESSAGE_BYTES_MAX, type ShareLimits, SLOWEST_LINK_BYTES_PER_MS } from "../protocol/limits.ts";
+import { LIMITS, type ShareLimits } from "../protocol/limits.ts";
 import { type DatabaseKind, openDatabase } from "../sqlite/database.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { acquireLock, type Lock } from "../sqlite/lock.ts";
 import { SETTLE_MS } from "./audit.ts";
+import { type CertificateFiles, followCertificate, readCertificate } from "./certificate.ts";
 import type { RandomBytes } from "./credential.ts";
 import { Doors } from "./doors.ts";
+import { Gate } from "./gate.ts";
 import { httpApp } from "./http.ts";
 import { Hub } from "./hub.ts";
+import { createListener, demandTls, renewCertificate } from "./listener.ts";
 import type { ServerMeter } from "./meter.ts";
 import { Redactor } from "./redact.ts";
 import { ShareRules } from "./share.ts";
@@ -35,8 +39,12 @@ export interface ShareServerOptions {
 	readonly databasePath: string;
 	/** Who may make shares; at least one, each a bearer secret. */
 	readonly serverKeys: readonly string[];
-	/** Default 127.0.0.1. */
+	/** Default 127.0.0.1. One that others reach takes `tls` or `trustedProxies`. */
 	readonly host?: string;
+	/** Speak TLS with this certificate; read again when its files change. */
+	readonly tls?: CertificateFiles | undefined;
+	/** Networks (`ADDRESS/BITS`) of the reverse proxies that speak TLS for it; see Gate. */
+	readonly trustedProxies?: readonly string[] | undefined;
 	/** 0 takes any free one. */
 	readonly port: number;
 	/** Where people reach it, when not at `host:port`: the origin of the links it gives out. */
@@ -56,19 +64,14 @@ export interface ShareServer {
 	/** Where it listens: the origin, without a trailing slash. */
 	readonly url: string;
 	readonly port: number;
+	/** Reads the certificate again, if there is one. A wrong one is logged, and the old one stays. */
+	renew(): void;
 	/**
 	 * Takes nothing new, lets what is under way finish for `graceMs` (default 5000), tells WebSockets 1001, closes the
 	 * database. Safe to repeat.
 	 */
 	close(graceMs?: number): Promise<void>;
 }
-
-/** A request must have arrived whole within this, in ms: the largest body over the slowest link. Its pace is watched. */
-const REQUEST_MS = MESSAGE_BYTES_MAX / SLOWEST_LINK_BYTES_PER_MS + 60_000;
-/** A connection must have said what it wants within this, in ms, and every time anew. */
-const HEAD_MS = 15_000;
-/** Between two looks for connections that are too slow, in ms. */
-const SLOW_LOOK_MS = 5000;
 
 const GRACE_MS = 5000;
 /** Bun never tells that a server is closed which had WebSockets, so there it is given this long, in ms, and not waited for. */
@@ -77,10 +80,17 @@ const BUN_GRACE_MS = 500;
 /**
  * Starts the share server on Node: one SQLite file, one port, capnweb on /rpc over POST and WebSocket alike.
  *
- * @throws OutboxError server_owned, port_taken, config (the address cannot be listened on), and what `openDatabase` throws.
+ * @throws OutboxError server_owned, port_taken, config (the address cannot be listened on, or not without TLS; a
+ * certificate that is of no use), and what `openDatabase` throws.
  */
 export async function startShareServer(options: ShareServerOptions): Promise<ShareServer> {
-	const { logger, clock = systemClock, random = randomBytes, host = "127.0.0.1", meter } = options;
+	const { logger, clock = systemClock, random = randomBytes, host = "127.0.0.1", meter, tls } = options;
+	const { trustedProxies = [] } = options;
+	const isLocal = isLoopback(host);
+	if (!isLocal && tls === undefined && trustedProxies.length === 0)
+		throw new OutboxError("config", `${host} is reached by others, so it takes TLS or a trusted proxy.`);
+	const gate = new Gate({ trustedProxies, isTls: tls !== undefined, isLocal, publicUrl: options.publicUrl });
+	const certificate = tls && readCertificate(tls, clock.now());
 	const lock = await lockDatabase(options.databasePath);
 	let sqlite: Sqlite | undefined;
 	try {
@@ -98,29 +108,29 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 		const onKnown = (env: unknown) => doors.known((env as HttpBindings).incoming.socket);
 		const redactor = new Redactor(logger, random);
 		const context = { rules, hub, clock, redactor, logger, version: version(), url, onKnown };
-		const server = createAdaptorServer({
-			fetch: httpApp(context).fetch,
-			// The process is shared with an agent, whose own fetch must stay Node's.
-			overrideGlobalObjects: false,
-			serverOptions: {
-				requestTimeout: REQUEST_MS,
-				headersTimeout: HEAD_MS,
-				connectionsCheckingInterval: SLOW_LOOK_MS,
-			},
-		}) as Server;
-		server.on("connection", (socket) => doors.enter(socket));
-		server.on("request", (_, response) => {
+		const app = httpApp(context);
+		const fetch = (request: Request, env: unknown) => {
+			const turned = gate.turn((env as HttpBindings).incoming);
+			if (turned) return Response.json({ error: turned.error, message: turned.message }, { status: turned.status });
+			return app.fetch(request, env as HttpBindings);
+		};
+		const server = createListener(fetch, certificate, clock);
+		server.prependListener("connection", (socket) => doors.enter(socket));
+		server.prependListener("request", (request, response) => {
+			if (gate.clientOf(request).isSecure) demandTls(response);
 			// A connection that is kept alive would hold up the close that waits for its last answer.
 			response.once("close", () => !server.listening && server.closeIdleConnections());
 		});
 		const port = await listen(server, host, options.port, clock).catch((error) => {
 			throw unheard(error, `${host}:${options.port}`);
 		});
-		origin = `http://${host.includes(":") ? `[${host}]` : host}:${port}`;
+		origin = `${tls ? "https" : "http"}://${host.includes(":") ? `[${host}]` : host}:${port}`;
 		const sockets = new Sockets(context);
 		meter?.figures(() => ({ websockets: sockets.count, databaseBytes: sizeOf(options.databasePath) }));
 		server.on("upgrade", (request, socket, head) => {
-			if (!server.listening || request.url?.split("?")[0] !== "/rpc") refuseUpgrade(socket);
+			const turned = gate.turn(request);
+			if (!server.listening || request.url?.split("?")[0] !== "/rpc") refuseUpgrade(socket, 404, "");
+			else if (turned) refuseUpgrade(socket, turned.status, `${JSON.stringify(turned)}\n`);
 			else sockets.upgrade(request, socket, head);
 		});
 		logger.info({ url: origin, database: options.databasePath }, "The share server listens.");
@@ -133,6 +143,11 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 			}
 		};
 		const ticking = new AbortController();
+		const renew = certificate
+			? followCertificate(tls, certificate, (next) => renewCertificate(server, next), {
+					...{ clock, logger, stop: ticking.signal },
+				})
+			: () => {};
 		void every(SETTLE_MS, settle, clock, ticking.signal);
 		let closing: Promise<void> | undefined;
 		const stop = async (graceMs: number) => {
@@ -144,6 +159,7 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 			grace.abort();
 			sockets.terminate();
 			server.closeAllConnections();
+			doors.shut();
 			if (!process.versions.bun) await closed;
 			ticking.abort();
 			settle();
@@ -154,6 +170,7 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 		return {
 			url: origin,
 			port,
+			renew,
 			close(graceMs = GRACE_MS) {
 				closing ??= stop(graceMs);
 				return closing;
@@ -194,8 +211,9 @@ async function every(ms: number, act: () => void, clock: Clock, stop: AbortSigna
 	}
 }
 
-function refuseUpgrade(socket: Duplex): void {
+function refuseUpgrade(socket: Duplex, status: number, text: string): void {
 	socket.on("error", () => socket.destroy());
 	socket.once("finish", () => socket.destroy());
-	socket.end("HTTP/1.1 404 Not Found\r\nConnection: close\r\nContent-Length: 0\r\n\r\n");
+	const head = `HTTP/1.1 ${status} ${STATUS_CODES[status]}\r\nConnection: close\r\nContent-Type: application/json`;
+	socket.end(`${head}\r\nContent-Length: ${Buffer.byteLength(text)}\r\n\r\n${text}`);
 }

@@ -94,10 +94,26 @@ test("two of them on one folder: the second says who has it", async () => {
 	expect([code, stderr]).toEqual([75, expect.stringContaining(`pid ${pid}`)]);
 });
 
-test("a host that others can reach is refused until there is TLS", async () => {
+test("a host that others reach is refused without TLS or a proxy, and says what to do", async () => {
 	for (const host of ["0.0.0.0", "::", "example.com"]) {
 		const { code, stderr } = await machine().cli(["serve", "--host", host]);
-		expect([code, stderr]).toEqual([64, expect.stringMatching(/loopback only[\s\S]*reverse proxy with TLS/)]);
+		expect([code, stderr]).toEqual([
+			64,
+			expect.stringMatching(/neither TLS nor a proxy[\s\S]*--tls-cert[\s\S]*--trusted-proxy/),
+		]);
+	}
+});
+
+test("flags of TLS that do not fit are refused with what to do", async () => {
+	for (const [args, status, said] of [
+		[["--tls-cert", "cert.pem"], 64, "--tls-key"],
+		[["--tls-key", "key.pem"], 64, "--tls-cert"],
+		[["--tls-cert", "none.pem", "--tls-key", "none.pem"], 78, "none.pem cannot be read"],
+		[["--trusted-proxy", "proxy.example"], 64, "expected networks"],
+		[["--trusted-proxy", "0.0.0.0/0"], 64, "everybody is no proxy"],
+	] as const) {
+		const { code, stderr } = await machine().cli(["serve", "--port", "0", ...args]);
+		expect([args, code, stderr]).toEqual([args, status, expect.stringContaining(said)]);
 	}
 });
 

@@ -1,11 +1,12 @@
-import { isIP } from "node:net";
 import { ThrowAwayShare } from "../../agent/throw-away.ts";
+import { isLoopback } from "../../model/address.ts";
 import { systemClock } from "../../model/clock.ts";
 import { messageOf, OutboxError } from "../../model/errors.ts";
 import { refusalOf } from "../../protocol/refusal.ts";
 import { capnwebTransport } from "../../transport/capnweb.ts";
 import { serverVitals } from "../../transport/probe.ts";
 import type { Connection } from "../../transport/transport.ts";
+import { untrusted } from "../../transport/trust.ts";
 import { pathsIn } from "../paths.ts";
 import { readServerKey } from "../server-key.ts";
 import { remoteServer, type Settings } from "../settings.ts";
@@ -36,6 +37,8 @@ export async function checkServer(
 	const { url, keyFile } = target;
 	const vitals = await serverVitals(url, signal).catch((error: unknown) => {
 		signal.throwIfAborted();
+		const fault = untrusted(url, error);
+		if (fault) throw fault;
 		const { cause } = error as { cause?: unknown };
 		const why = cause instanceof Error ? messageOf(cause) : messageOf(error);
 		throw new OutboxError("unreachable", `No share server at ${url}: ${why || "no answer"}.`);
@@ -123,9 +126,4 @@ async function statusOf(url: string, signal: AbortSignal): Promise<number> {
 function isClear(url: string): boolean {
 	const { protocol, hostname } = new URL(url);
 	return protocol === "http:" && !isLoopback(hostname);
-}
-
-function isLoopback(hostname: string): boolean {
-	const host = hostname.replace(/^\[|\]$/g, "");
-	return host === "localhost" || host === "::1" || (isIP(host) === 4 && host.startsWith("127."));
 }
