@@ -7,7 +7,7 @@ import { decide, type Outcome } from "./decide.ts";
 import { Failure, failureOf } from "./failure.ts";
 import { type Flight, launch } from "./flight.ts";
 import { Redeemer, type RedeemerOptions } from "./redeemer.ts";
-import { isFromEarlier, verdictOf } from "./verdict.ts";
+import { isFromEarlier, type Verdict, verdictOf } from "./verdict.ts";
 
 /**
  * Batches under way at once on a connection before a session may add a second one of its own: whatever is sent next has
@@ -110,50 +110,78 @@ export class Replay {
 		}
 	}
 
-	/** Sends until nothing is left or the turn is over ("done"), or until positions have changed ("redeem"). */
+	/**
+	 * Sends until nothing is left or the turn is over ("done"), or until positions have changed ("redeem").
+	 *
+	 * Nothing waits for the disk while the window is not full: the next batch is sealed and leased while those before it are
+	 * under way, leaves when one of them is answered, and only then is that ack written down. An ack that a crash keeps from
+	 * being written is a lost reply like any other.
+	 */
 	async #send(sessionId: string, handle: RedeemedShare, turn: Turn, signal: AbortSignal): Promise<"done" | "redeem"> {
-		const { outbox, clock, log } = this.#options;
+		const { outbox, owner, clock } = this.#options;
 		const flights: Flight[] = [];
+		let ready: ReservedBatch | undefined;
+		let answered: { readonly flight: Flight; readonly cursor: number } | undefined;
 		let leasedAt = clock.now();
 		try {
 			for (;;) {
 				// Asked to unshare, or left out by the rules meanwhile: what is under way is the last that goes out.
 				const { wanted, held } = outbox.line(sessionId) ?? {};
-				const goesOn = wanted !== "unshare" && wanted !== "delete" && !held && !signal.aborted;
-				while (goesOn && !isOver(turn) && (flights.length === 0 || this.#hasRoom())) {
-					const reserved = this.#next(sessionId, handle);
+				const goesOn = () => wanted !== "unshare" && wanted !== "delete" && !held && !signal.aborted && !isOver(turn);
+				while (goesOn() && (flights.length === 0 || this.#hasRoom())) {
+					const reserved = ready ?? this.#next(sessionId, handle);
+					ready = undefined;
 					if (reserved === undefined) break;
 					flights.push(this.#launch(reserved, handle));
 					turn.batches++;
 				}
+				if (answered) this.#ack(sessionId, answered.flight, answered.cursor);
+				answered = undefined;
+				const isFull = !this.#hasRoom() && this.#underWay.bytes < WINDOW_BYTES;
+				if (isFull && goesOn()) ready ??= this.#next(sessionId, handle);
 				const flight = flights.shift();
-				if (flight === undefined) return "done";
-				const answer = await flight.answer;
-				if ("error" in answer) throw failureOf("use", answer.error);
-				if (isFromEarlier(flight.batch, answer.ack))
-					throw new Failure("use", "cursor_conflict", "it has some of these ops already, at other positions");
-				const verdict = verdictOf(flight.batch, answer.ack);
-				if (verdict === undefined) throw new Failure("use", "unknown", "the ack's cursor lies before its own ops");
-				// A cursor beyond all that was sealed here is another writer's doing, and it may have overtaken us by more than
-				// the server's ledger remembers: then even "duplicate" proves nothing. Nothing is acked on its word.
-				if (answer.ack.cursor > (outbox.line(sessionId)?.sealed_cursor ?? 0))
-					throw new Failure("use", "cursor_conflict", "another writer has appended to this share");
-				const ops = outbox.ack(sessionId, verdict.cursor, clock.now());
-				const { batch_id } = flight.batch;
-				log.debug({ session: sessionId, batch: batch_id, ops, cursor: verdict.cursor }, "a batch was acknowledged");
+				if (flight === undefined) {
+					if (ready) outbox.release(sessionId);
+					return "done";
+				}
+				const verdict = await this.#verdict(sessionId, flight);
 				if (verdict.rejected) {
+					this.#ack(sessionId, flight, verdict.cursor);
 					await Promise.all(flights.map((other) => other.answer));
 					await this.#reject(sessionId, handle, verdict.rejected);
 					return "redeem";
 				}
+				answered = { flight, cursor: verdict.cursor };
 				if (flights.length > 0 && clock.now() - leasedAt > LEASE_MS / 2) {
 					leasedAt = clock.now();
-					outbox.extend(sessionId, this.#options.owner, LEASE_MS, leasedAt);
+					outbox.extend(sessionId, owner, LEASE_MS, leasedAt);
 				}
 			}
 		} finally {
 			await Promise.all(flights.map((flight) => flight.answer));
 		}
+	}
+
+	/** What the server has decided about a batch. */
+	async #verdict(sessionId: string, { answer, batch }: Flight): Promise<Verdict> {
+		const answered = await answer;
+		if ("error" in answered) throw failureOf("use", answered.error);
+		const { ack } = answered;
+		if (isFromEarlier(batch, ack))
+			throw new Failure("use", "cursor_conflict", "it has some of these ops already, at other positions");
+		const verdict = verdictOf(batch, ack);
+		if (verdict === undefined) throw new Failure("use", "unknown", "the ack's cursor lies before its own ops");
+		// A cursor beyond all that was sealed here is another writer's doing, and it may have overtaken us by more than
+		// the server's ledger remembers: then even "duplicate" proves nothing. Nothing is acked on its word.
+		if (ack.cursor > (this.#options.outbox.line(sessionId)?.sealed_cursor ?? 0))
+			throw new Failure("use", "cursor_conflict", "another writer has appended to this share");
+		return verdict;
+	}
+
+	#ack(sessionId: string, { batch: { batch_id } }: Flight, cursor: number): void {
+		const { outbox, clock, log } = this.#options;
+		const ops = outbox.ack(sessionId, cursor, clock.now());
+		log.debug({ session: sessionId, batch: batch_id, ops, cursor }, "a batch was acknowledged");
 	}
 
 	#hasRoom(): boolean {

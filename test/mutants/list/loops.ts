@@ -17,13 +17,12 @@ export const LOOPS: readonly Mutant[] = [
 		guarantee: "G1",
 		does: "Takes a batch that the server refused as a whole for done with.",
 		file: "agent/replay.ts",
-		find: 'if ("error" in answer) throw failureOf("use", answer.error);',
-		replace: `if ("error" in answer) {
-					const failure = failureOf("use", answer.error);
-					if (failure.outcome === "unknown") throw failure;
-					outbox.ack(sessionId, (flight.batch.ops.at(-1)?.expected_cursor ?? -1) + 1, clock.now());
-					continue;
-				}`,
+		find: 'if ("error" in answered) throw failureOf("use", answered.error);',
+		replace: `if ("error" in answered) {
+			const failure = failureOf("use", answered.error);
+			if (failure.outcome === "unknown") throw failure;
+			return { cursor: (batch.ops.at(-1)?.expected_cursor ?? -1) + 1 };
+		}`,
 		caughtBy: ["agent/replay.test.ts", SIMULATION],
 	},
 	{
@@ -31,14 +30,13 @@ export const LOOPS: readonly Mutant[] = [
 		guarantee: "G1",
 		does: "Sets the first op of a batch aside that the server answered with HTTP 500.",
 		file: "agent/replay.ts",
-		find: 'if ("error" in answer) throw failureOf("use", answer.error);',
-		replace: `if ("error" in answer) {
-					const failure = failureOf("use", answer.error);
-					if (!/HTTP 5/.test(failure.message)) throw failure;
-					const position = flight.batch.ops[0]?.expected_cursor ?? 0;
-					outbox.reject(sessionId, position, "invalid_payload", failure.message, clock.now());
-					return "redeem";
-				}`,
+		find: 'if ("error" in answered) throw failureOf("use", answered.error);',
+		replace: `if ("error" in answered) {
+			const failure = failureOf("use", answered.error);
+			if (!/HTTP 5/.test(failure.message)) throw failure;
+			const position = batch.ops[0]?.expected_cursor ?? 0;
+			return { cursor: position, rejected: { position, code: "invalid_payload", reason: failure.message } };
+		}`,
 		caughtBy: ["agent/replay-window.test.ts", SIMULATION],
 	},
 	{
@@ -68,8 +66,8 @@ export const LOOPS: readonly Mutant[] = [
 		guarantee: "G1",
 		does: "Believes a duplicate that comes with a cursor beyond all that was sealed here.",
 		file: "agent/replay.ts",
-		find: "if (answer.ack.cursor > (outbox.line(sessionId)?.sealed_cursor ?? 0))",
-		replace: "if (answer.ack.cursor > Number.MAX_SAFE_INTEGER)",
+		find: "if (ack.cursor > (this.#options.outbox.line(sessionId)?.sealed_cursor ?? 0))",
+		replace: "if (ack.cursor > Number.MAX_SAFE_INTEGER)",
 		caughtBy: ["agent/replay.test.ts"],
 	},
 	{
@@ -86,8 +84,8 @@ export const LOOPS: readonly Mutant[] = [
 		guarantee: "G8",
 		does: "Fills the window on after a person has asked to unshare.",
 		file: "agent/replay.ts",
-		find: 'const goesOn = wanted !== "unshare" && wanted !== "delete" && !held',
-		replace: "const goesOn = !held",
+		find: 'const goesOn = () => wanted !== "unshare" && wanted !== "delete" && !held',
+		replace: "const goesOn = () => !held",
 		caughtBy: ["agent/attack.test.ts"],
 	},
 	{
@@ -95,8 +93,8 @@ export const LOOPS: readonly Mutant[] = [
 		guarantee: "G4",
 		does: "Sends ops again that the server has at other positions, for ever.",
 		file: "agent/replay.ts",
-		find: "if (isFromEarlier(flight.batch, answer.ack))",
-		replace: "if (isFromEarlier(flight.batch, { ...answer.ack, duplicates: [] }))",
+		find: "if (isFromEarlier(batch, ack))",
+		replace: "if (isFromEarlier(batch, { ...ack, duplicates: [] }))",
 		caughtBy: ["agent/earlier.test.ts"],
 	},
 	{
