@@ -158,11 +158,13 @@ export class LiveLane {
 		const now = clock.now();
 		part.checkpointAt = now;
 		try {
-			admit(3 * part.run.text.length);
 			let isEarly = false;
 			const grow = (base: CheckpointBase) => {
 				isEarly = part.since !== undefined && isEvent(base.op_id) && base.op_id < part.since;
-				return isEarly ? undefined : this.#grow(part, base);
+				const text = isEarly ? undefined : this.#grow(part, base);
+				// Only now that it is known what the text continues: by the time that there is room, OpenCode may have another state.
+				if (text !== undefined) admit(3 * part.run.text.length);
+				return text;
 			};
 			const result = outbox.checkpointText(part.session_id, part.key, this.#ulid(now), grow, now);
 			if (result === "written") onNews();
@@ -170,7 +172,9 @@ export class LiveLane {
 			const isTriedAgain = (result === "unfit" || isEarly) && now - part.heardAt < CAPTURE_MS_MAX;
 			part.dueAt = isTriedAgain ? this.#nextAt(part, now) : undefined;
 		} catch (error) {
-			part.dueAt = this.#nextAt(part, now);
+			// Not even what it continues could be looked up; at the next try that may be another state, which it fits by chance.
+			if (part.committed === undefined) this.#parts.drop(part);
+			else part.dueAt = this.#nextAt(part, now);
 			log.debug({ key: part.key, err: messageOf(error) }, "text that streams was not put into the outbox");
 		}
 	}
