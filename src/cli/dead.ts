@@ -1,5 +1,6 @@
 import { defineCommand } from "citty";
 import { command as discard } from "./dead-discard.ts";
+import { command as exporting } from "./dead-export.ts";
 import { command as list } from "./dead-list.ts";
 import { command as revive } from "./dead-revive.ts";
 import { command as show } from "./dead-show.ts";
@@ -9,9 +10,9 @@ export const command = teach(
 	defineCommand({
 		meta: {
 			name: "dead",
-			description: "Look at dead letters (ops that were set aside for a person), revive or discard them.",
+			description: "Look at dead letters (ops that were set aside for a person), export, revive or discard them.",
 		},
-		subCommands: { list, show, revive, discard },
+		subCommands: { list, show, export: exporting, revive, discard },
 	}),
 	{
 		when: "An op that the share server refuses for good, or that cannot be read, is set aside with its reason, so that its session and all others go on. It stays until a person revives or discards it. All of these work beside a running agent.",

@@ -1,4 +1,5 @@
-import { existsSync } from "node:fs";
+import { existsSync, readFileSync, statSync, symlinkSync } from "node:fs";
+import { join } from "node:path";
 import { expect, test } from "vitest";
 import type { Outbox } from "../../src/outbox/outbox.ts";
 import { acquireLock } from "../../src/sqlite/lock.ts";
@@ -61,6 +62,40 @@ test("show prints the payload without what steers a terminal; the JSON has it wh
 	expect((await home.cli(["dead", "show", "3"])).stdout).toContain("none: it could not be read");
 });
 
+test("export writes letters whole, a line each, and leaves them where they are", async () => {
+	const { outbox, ...home } = await withLetters();
+	const { code, stdout, stderr } = await home.cli(["dead", "export", "3", "1", "1"]);
+	expect([code, stderr]).toEqual([0, "2 dead letters exported.\n"]);
+	const letters = stdout
+		.trimEnd()
+		.split("\n")
+		.map((line) => JSON.parse(line));
+	expect(letters).toEqual([
+		expect.objectContaining({ id: 1, code: "invalid_payload", payload: JSON.stringify({ text: HOSTILE }) }),
+		expect.objectContaining({ id: 3, session_id: "ses_2", payload: null }),
+	]);
+	expect(stdout.replaceAll("\n", "")).not.toMatch(/[\p{Cc}\p{Cf}]/u);
+	expect(outbox.deadLetters()).toHaveLength(3);
+});
+
+test("export makes a file of one's own, and overwrites none, nor follows a link", async () => {
+	const home = await withLetters();
+	const path = join(home.home, "letters.jsonl");
+	expect((await json(home, "export", "--all", "--out", path)).value).toEqual({ exported: 3, path });
+	expect(statSync(path).mode & 0o777).toBe(0o600);
+	const before = readFileSync(path, "utf8");
+	expect(before.trimEnd().split("\n")).toHaveLength(3);
+	const link = join(home.home, "link");
+	symlinkSync(join(home.home, "elsewhere"), link);
+	for (const taken of [path, link]) {
+		const { code, stderr } = await home.cli(["dead", "export", "--all", "--out", taken]);
+		expect([code, stderr]).toEqual([73, expect.stringContaining("is there already")]);
+	}
+	expect([readFileSync(path, "utf8"), existsSync(join(home.home, "elsewhere"))]).toEqual([before, false]);
+	const nowhere = await home.cli(["dead", "export", "1", "--out", join(home.home, "no", "folder")]);
+	expect([nowhere.code, nowhere.stderr]).toEqual([74, expect.stringMatching(/^error: .*no\/folder/)]);
+});
+
 test("revive puts a letter and those set aside with it back, beside a running agent", async () => {
 	const { dataDir, outbox, ...home } = await withLetters();
 	const lock = await acquireLock(`${dataDir}/agent.lock`);
@@ -108,6 +143,7 @@ test("a number that is not there ends with 66, and none of the others is touched
 		["revive", "1", "42"],
 		["discard", "1", "42", "-y"],
 		["show", "42"],
+		["export", "1", "42"],
 	]) {
 		const { code, stderr } = await home.cli(["dead", ...verb]);
 		expect([code, stderr]).toEqual([

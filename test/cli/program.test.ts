@@ -32,6 +32,7 @@ const COMMANDS = {
 	restore: ["--all", "--directory", "--continue", "--fork", "--dry-run", "--opencode-bin", "--json"],
 	"dead list": ["--session", "--json"],
 	"dead show": ["--json"],
+	"dead export": ["--all", "--session", "--out", "--json"],
 	"dead revive": ["--all", "--session", "--json"],
 	"dead discard": ["--all", "--session", "--yes", "--json"],
 };
