@@ -25,6 +25,7 @@ const program = teach(
 			restore: () => import("./restore.ts").then(command),
 			dead: () => import("./dead.ts").then(command),
 			serve: () => import("./serve.ts").then(command),
+			uninstall: () => import("./uninstall.ts").then(command),
 		},
 	}),
 	{

@@ -18,6 +18,7 @@ import { line, secret } from "../evidence/record.ts";
 import { eventually } from "../fixture/cli.ts";
 import { startModel } from "../fixture/model.ts";
 import { startOpencode } from "../fixture/opencode.ts";
+import { PACKAGE } from "../fixture/plugin.ts";
 import { after, append, message } from "../outbox/fixture.ts";
 import { SERVER_KEY } from "../server/client.ts";
 import { type NodeHost, startHost } from "../server/host.ts";
@@ -364,6 +365,30 @@ describe("OpenCode", () => {
 		mkdirSync(join(home.home, "dist"));
 		writeFileSync(join(home.home, "dist", "plugin.js"), "");
 		expect((await doctor(home)).checks.plugin?.verdict).toBe("ok");
+	});
+
+	test("a plugin that the configuration names is looked for where it is said to be", async () => {
+		const home = machine();
+		const folder = join(home.home, "config", "opencode");
+		mkdirSync(folder, { recursive: true });
+		const config = join(folder, "opencode.jsonc");
+		const named = async (spec: string) => {
+			writeFileSync(config, `{ // mine\n"plugin": ["other", ${JSON.stringify(spec)},], }`);
+			return (await doctor(home)).checks.plugin;
+		};
+		expect(await named(PACKAGE)).toMatchObject({ verdict: "ok", facts: { named_in: [config] } });
+		expect((await named("opencode-outbox@latest"))?.found).toContain(`opencode-outbox@latest in ${config}`);
+		expect((await named("not-opencode-outbox"))?.verdict).toBe("skip");
+		const gone = join(home.home, "opencode-outbox");
+		expect(await named(gone)).toMatchObject({
+			verdict: "warn",
+			found: expect.stringContaining(`${gone} is not there`),
+		});
+		mkdirSync(gone);
+		writeFileSync(join(gone, "package.json"), readFileSync(join(PACKAGE, "package.json")));
+		expect((await named(gone))?.found).toContain("`npm run build` makes it");
+		writeFileSync(config, '{ "plugin": ["opencode-outbox"');
+		expect((await doctor(home)).checks.plugin).toMatchObject({ verdict: "warn", found: `${config} is not valid.` });
 	});
 
 	test("its server streams events to whoever has the password, and tells who has not", async () => {

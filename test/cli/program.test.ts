@@ -26,6 +26,7 @@ const COMMANDS = {
 	status: ["--json", "--all", "--watch", "--interval", "--until-drained", "--data-dir"],
 	doctor: ["--quick", "--expect", "--timeout", "--json", "--data-dir", "--server-key-file"],
 	serve: ["--port", "--host", "--public-url", "--data-dir", "--server-key-file", "--json"],
+	uninstall: ["--data-dir", "--force", "--purge", "--dry-run", "--json"],
 	share: ["--data-dir"],
 	unshare: ["--data-dir"],
 	verify: ["--data-dir", "--json"],

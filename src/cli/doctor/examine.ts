@@ -17,7 +17,7 @@ export const CHECKS = {
 	opencode: "OpenCode's database is found and can be read",
 	capture: "what OpenCode has written is in the outbox",
 	"opencode-server": "OpenCode's own server answers, takes the password and streams events",
-	plugin: "OpenCode has the plugin in its configuration",
+	plugin: "OpenCode has the plugin in its configuration, and it is there to be loaded",
 	server: "the share server answers, over a WebSocket, with its clock right",
 	"server-key": "the share server accepts the key",
 	"round-trip": "an op through a throw-away share: applied, found by its digest, seen by its link, deleted",

@@ -1,6 +1,5 @@
-import { existsSync, lstatSync, readdirSync, readFileSync } from "node:fs";
-import { homedir } from "node:os";
-import { join } from "node:path";
+import { existsSync, readFileSync } from "node:fs";
+import { dirname } from "node:path";
 import { setTimeout as delay } from "node:timers/promises";
 import { OutboxError } from "../../model/errors.ts";
 import type { Watermark } from "../../model/op.ts";
@@ -13,9 +12,11 @@ import { isAnswered } from "../../source/lane-probe.ts";
 import { opencodeVitals } from "../../source/probe.ts";
 import { behind } from "../capture-lag.ts";
 import { sourceKind } from "../opencode.ts";
+import { configFiles, isOurPlugin, pluginFiles, unloadable } from "../opencode-plugins.ts";
 import { type Env, pathsIn } from "../paths.ts";
 import type { Settings } from "../settings.ts";
 import { age, count } from "../terminal.ts";
+import { namedPlugins } from "../uninstall/config-entry.ts";
 import type { Finding } from "./examination.ts";
 import type { AgentSeen } from "./outbox.ts";
 
@@ -112,33 +113,36 @@ export async function checkOpencodeServer({ opencodeUrl }: Settings, signal: Abo
 	return { verdict: "ok", found: `${opencodeUrl}${named}: answers in ${facts.latency_ms} ms, streams events.`, facts };
 }
 
-/** OpenCode loads the plugin, as far as its config folders tell; and somebody hears it. */
+/** OpenCode's configuration names the plugin, what it names is there to be loaded, and somebody hears it. */
 export async function checkPlugin(dataDir: string, env: Env): Promise<Finding> {
-	const config = join(env.XDG_CONFIG_HOME || join(env.HOME || homedir(), ".config"), "opencode");
-	const folders = [config, join(process.cwd(), ".opencode")];
-	const files = folders.flatMap((folder) => ["plugin", "plugins"].flatMap((name) => pluginFiles(join(folder, name))));
-	const named = folders
-		.flatMap((folder) => ["opencode.json", "opencode.jsonc"].map((name) => join(folder, name)))
-		.filter((path) => existsSync(path) && readFileSync(path, "utf8").includes("opencode-outbox"));
+	const files = pluginFiles(env, process.cwd());
+	const configs = configFiles(env, process.cwd()).map((path) => {
+		const text = readFileSync(path, "utf8");
+		const specs = namedPlugins(text)?.filter((spec) => isOurPlugin(spec, dirname(path)));
+		return { path, specs: specs ?? [], isBroken: specs === undefined && text.includes("opencode-outbox") };
+	});
+	const named = configs.filter(({ specs }) => specs.length > 0);
 	const isHeard = await isAnswered(laneAddress(dataDir));
-	const facts = { files, named_in: named, heard: isHeard };
+	const facts = { files, named_in: named.map(({ path }) => path), heard: isHeard };
+	const answer = (verdict: Finding["verdict"], found: string, next?: string): Finding => ({
+		verdict,
+		found,
+		next,
+		facts,
+	});
+	const broken = configs.find((config) => config.isBroken);
+	if (broken) return answer("warn", `${broken.path} is not valid.`, "OpenCode says where, when it starts.");
 	const dangling = files.find((path) => !existsSync(path));
 	if (dangling !== undefined)
-		return {
-			verdict: "warn",
-			found: `${dangling} leads nowhere.`,
-			next: `Link it to the plugin anew, or remove it.`,
-			facts,
-		};
-	if (files.length + named.length === 0)
-		return { verdict: "skip", found: "It is not set up; OpenCode's database is polled.", facts };
+		return answer("warn", `${dangling} leads nowhere.`, "Link it to the plugin anew, or remove it.");
+	for (const { path, specs } of named)
+		for (const why of specs.flatMap((spec) => unloadable(spec, dirname(path)) ?? [])) {
+			const next =
+				"Name the package that is installed (`opencode plugin --global PATH`); `uninstall` takes this entry out.";
+			return answer("warn", `${path} names it, but ${why}.`, next);
+		}
+	if (files.length + named.length === 0) return answer("skip", "It is not set up; OpenCode's database is polled.");
 	const ear = isHeard ? "an agent hears it" : "no agent hears it now; it starts one when OpenCode runs";
-	return { verdict: "ok", found: `${[...files, ...named].join(", ")}; ${ear}.`, facts };
-}
-
-function pluginFiles(folder: string): string[] {
-	if (!existsSync(folder) || !lstatSync(folder).isDirectory()) return [];
-	return readdirSync(folder)
-		.filter((name) => /opencode-outbox.*\.[jt]s$/.test(name))
-		.map((name) => join(folder, name));
+	const places = [...files, ...named.map(({ path, specs }) => `${specs.join(", ")} in ${path}`)];
+	return answer("ok", `${places.join(", ")}; ${ear}.`);
 }
