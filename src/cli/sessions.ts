@@ -2,7 +2,7 @@ import { defineCommand } from "citty";
 import { type Rules, recordedRules } from "../agent/rules.ts";
 import { EVERYTHING, type Known, Selection, type ShareMode, type Verdict } from "../agent/selection.ts";
 import { systemClock } from "../model/clock.ts";
-import { openReport, type Report } from "../outbox/report.ts";
+import type { Report } from "../outbox/report.ts";
 import type { SessionFacts } from "../source/source.ts";
 import { isLocked } from "../sqlite/lock.ts";
 import { openSource } from "./compose.ts";
@@ -10,6 +10,7 @@ import { sessionsOf } from "./opencode-sessions.ts";
 import { pathsIn } from "./paths.ts";
 import { RULE_SETTINGS, rulesOf } from "./rules.ts";
 import { resolveQuietly, type Settings, settingsArgs } from "./settings.ts";
+import { reportOf } from "./status-look.ts";
 import { teach } from "./teach.ts";
 import { age, brief, count, jsonLine, printable, table } from "./terminal.ts";
 
@@ -66,9 +67,7 @@ export const command = teach(
 async function look(settings: Settings): Promise<Listed[]> {
 	const now = systemClock.now();
 	const paths = pathsIn(settings.dataDir);
-	const reader = await openReport(paths.outbox);
-	const report = reader?.read(now);
-	reader?.close();
+	const report = await reportOf(paths.outbox, now);
 	const rules = await rulesNow(settings, report, paths.lock);
 	const source = await openSource(settings);
 	try {

@@ -1,5 +1,6 @@
 import { existsSync, readdirSync, statfsSync } from "node:fs";
 import { join } from "node:path";
+import { OutboxError } from "../model/errors.ts";
 import { version } from "../model/package.ts";
 import { EMPTY_REPORT, openReport, type Report } from "../outbox/report.ts";
 import { isLocked } from "../sqlite/lock.ts";
@@ -46,14 +47,32 @@ export function setAsideIn(dataDir: string): string[] {
 /** How often a look is repeated while the agent is just coming or going. */
 const LOOKS_MAX = 5;
 
-/** The outbox and the agent's lock as of one moment: an agent that stops between the two looks is not taken for killed. */
+/**
+ * The outbox and the agent's lock as of one moment: an agent that stops between the two looks is not taken for killed.
+ *
+ * @throws OutboxError older_database, and what the file says.
+ */
 export async function look(paths: Paths): Promise<{ report: Report | undefined; isLocked: boolean; now: number }> {
 	for (let looks = 1; ; looks++) {
 		const before = await isLocked(paths.lock);
 		const now = Date.now();
-		const reader = await openReport(paths.outbox);
-		const report = reader?.read(now);
-		reader?.close();
+		const report = await reportOf(paths.outbox, now);
 		if (looks === LOOKS_MAX || (await isLocked(paths.lock)) === before) return { report, isLocked: before, now };
+	}
+}
+
+/**
+ * One state of the outbox at `path`; undefined where there is none.
+ *
+ * @throws OutboxError older_database while what this version looks for is not in it yet, and what the file says.
+ */
+export async function reportOf(path: string, now: number): Promise<Report | undefined> {
+	const reader = await openReport(path);
+	try {
+		if (reader?.isOlder())
+			throw new OutboxError("older_database", `${path} was written by an older version of opencode-outbox.`);
+		return reader?.read(now);
+	} finally {
+		reader?.close();
 	}
 }

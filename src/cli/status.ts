@@ -87,7 +87,7 @@ export const command = teach(status, {
 		0: "nothing needs a person (retries and an unreachable server mend themselves)",
 		[NEEDS_A_PERSON]: 'something does: see "Needs you", or `attention` in the JSON',
 		65: "the outbox is damaged, or the file is none",
-		75: "with --until-drained: ended by a signal before everything was sent",
+		75: "an older version has written the outbox, and no agent of this one has run yet; or, with --until-drained: ended by a signal before everything was sent",
 	},
 	examples: [
 		{ line: "opencode-outbox status", does: "For people." },

@@ -40,6 +40,10 @@ export const ERRORS = {
 		exit: 75,
 		hint: "Name it with --server and --server-key-file, stop it, or choose another --data-dir.",
 	},
+	older_database: {
+		exit: 75,
+		hint: "Start `opencode-outbox run` of this version: it brings it up to date, and nothing is lost.",
+	},
 	not_drained: { exit: 75, hint: "Run it again later; `opencode-outbox status` shows what is pending and why." },
 	bad_share: { exit: 76, hint: "Nothing was restored. Check the link; if its server is yours, look into its log." },
 	parked: { exit: 77, hint: "`opencode-outbox status` says why and what to do." },
