@@ -21,7 +21,7 @@ const DISK_WAIT_MS = 5000;
 /** How long a server that refuses this agent's key is left alone, in ms. */
 const REFUSED_WAIT_MS = 60_000;
 
-export interface FlusherOptions extends Omit<ReplayOptions, "connection"> {
+export interface FlusherOptions extends Omit<ReplayOptions, "connection" | "failing"> {
 	readonly transport: Transport;
 	readonly mode: ShareMode;
 }
@@ -44,6 +44,11 @@ export class Flusher {
 	#replay: Replay | undefined;
 	/** True once a session got through on this connection. */
 	#proven = false;
+	readonly #failing = new Map<string, string>();
+	/** Since when no connection is to be had, and why, as it was said; undefined while one is. */
+	#away: { readonly since: number; readonly reason: string } | undefined;
+	/** It was said that the server refuses the key. */
+	#saidRefused = false;
 
 	constructor(options: FlusherOptions) {
 		this.#options = options;
@@ -97,7 +102,7 @@ export class Flusher {
 		if (connection === undefined) return;
 		this.#connection = connection;
 		const connectedAt = clock.now();
-		const replay = new Replay({ ...this.#options, connection });
+		const replay = new Replay({ ...this.#options, connection, failing: this.#failing });
 		this.#replay = replay;
 		const over = AbortSignal.any([signal, connection.closed]);
 		over.addEventListener("abort", () => this.#news.notify(), { once: true });
@@ -154,7 +159,8 @@ export class Flusher {
 				const until = clock.now() + REFUSED_WAIT_MS;
 				const last_error = "the server does not accept this agent's key";
 				outbox.say({ server_state: "refused", next_connect_at: until, last_error }, clock.now());
-				log.error({ next_connect_at: until }, `${last_error}; check the key file`);
+				log[this.#saidRefused ? "debug" : "error"]({ next_connect_at: until }, `${last_error}; check the key file`);
+				this.#saidRefused = true;
 				this.#connection?.close();
 			})
 			.catch((error: unknown) => {
@@ -189,7 +195,11 @@ export class Flusher {
 					const server_state = isUntrusted ? "untrusted" : "unreachable";
 					outbox.say({ server_state, transport: null, last_error: error.message }, clock.now());
 					const facts = { ...wait, err: error.message };
-					if (isUntrusted) log.error(facts, `the share server is not trusted; ${error.hint}`);
+					// An outage is said once, however long it lasts; again when its reason changes.
+					const isNews = this.#away?.reason !== error.message;
+					this.#away = { since: this.#away?.since ?? clock.now(), reason: error.message };
+					if (!isNews) log.debug(facts, "the share server is still away");
+					else if (isUntrusted) log.error(facts, `the share server is not trusted; ${error.hint}`);
 					else log.warn(facts, "the share server is not reachable");
 					await this.#untilDue(signal);
 				},
@@ -198,7 +208,10 @@ export class Flusher {
 			// must not be asked again at once.
 			this.#proven = false;
 			outbox.say({ server_state: "connected", last_error: null, transport: connection.kind }, clock.now());
-			log.info({ transport: connection.kind }, "connected");
+			const { connect_attempts: attempts } = outbox.agent() ?? {};
+			const away = this.#away && { after_ms: clock.now() - this.#away.since, attempts };
+			this.#away = undefined;
+			log.info({ transport: connection.kind, ...away }, "connected");
 			return connection;
 		} catch (error) {
 			if (signal.aborted) return undefined;
@@ -210,6 +223,7 @@ export class Flusher {
 	#proveConnection(): void {
 		if (this.#proven) return;
 		this.#proven = true;
+		this.#saidRefused = false;
 		this.#options.outbox.say({ connect_attempts: 0, next_connect_at: 0 }, this.#options.clock.now());
 	}
 

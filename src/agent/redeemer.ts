@@ -165,7 +165,8 @@ export class Redeemer {
 		if (reason !== undefined) return this.#compare(share, handle, reason, isRulesOnly);
 		if (redemption.cursor > local.acked_cursor) {
 			const ops = next.do === "ack" ? outbox.ack(sessionId, next.cursor, clock.now()) : 0;
-			log.info({ session: sessionId, ops, cursor: redemption.cursor }, "a lost reply was reconciled");
+			const facts = { session: sessionId, share: share.share_id, ops, cursor: redemption.cursor };
+			log.info(facts, "a lost reply was reconciled");
 		}
 		this.#handles.set(sessionId, handle);
 		return handle;
@@ -220,7 +221,7 @@ export class Redeemer {
 		const rebased = { cursor, last_op_id, fresh: [...fresh, ...lost], same, committed, watermark };
 		outbox.rebase(sessionId, rebased, clock.now());
 		outbox.epoch(sessionId, fenced.redemption.capability_epoch);
-		const facts = { session: sessionId, fresh: fresh.length, same: same.size, cursor };
+		const facts = { session: sessionId, share: share.share_id, fresh: fresh.length, same: same.size, cursor };
 		if (lost.length > 0) log.error({ ...facts, lost: lost.length }, "compared; something is to be had from nowhere");
 		else log.info(facts, "compared");
 		this.#handles.set(sessionId, fenced);

@@ -34,6 +34,13 @@ const SHARED_BATCH = { ops: 100, bytes: 256 * 1024 };
 /** How long the connection counts as shared after another session has sent, in ms. */
 const SHARED_MS = 2000;
 
+/** What a line of the log is about. */
+interface About {
+	readonly session: string;
+	readonly share: string;
+	readonly batch: string;
+}
+
 /** What a session has sent since its turn began, and whether it must end once it has had it. */
 interface Turn {
 	batches: number;
@@ -43,6 +50,8 @@ interface Turn {
 export interface ReplayOptions extends RedeemerOptions {
 	/** Whom leases are given to; one per process. */
 	readonly owner: string;
+	/** Sessions whose last attempt failed, and how: what is the same again is said once. Outlives the connection. */
+	readonly failing: Map<string, string>;
 	readonly random: Random;
 }
 
@@ -103,6 +112,7 @@ export class Replay {
 			}
 			if (unconfirmed && !signal.aborted) outbox.confirm(sessionId);
 			if ((outbox.line(sessionId)?.attempts ?? 0) > 0) outbox.settle(sessionId);
+			if (!signal.aborted) this.#tellRecovery(sessionId);
 			return isOver(turn) ? "turn_over" : "done";
 		} catch (error) {
 			if (!(error instanceof Failure)) throw error;
@@ -121,7 +131,7 @@ export class Replay {
 		const { outbox, owner, clock } = this.#options;
 		const flights: Flight[] = [];
 		let ready: ReservedBatch | undefined;
-		let answered: { readonly flight: Flight; readonly cursor: number } | undefined;
+		let answered: { readonly about: About; readonly cursor: number } | undefined;
 		let leasedAt = clock.now();
 		try {
 			for (;;) {
@@ -135,7 +145,7 @@ export class Replay {
 					flights.push(this.#launch(reserved, handle));
 					turn.batches++;
 				}
-				if (answered) this.#ack(sessionId, answered.flight, answered.cursor);
+				if (answered) this.#ack(answered.about, answered.cursor);
 				answered = undefined;
 				const isFull = !this.#hasRoom() && this.#underWay.bytes < WINDOW_BYTES;
 				if (isFull && goesOn()) ready ??= this.#next(sessionId, handle);
@@ -145,13 +155,14 @@ export class Replay {
 					return "done";
 				}
 				const verdict = await this.#verdict(sessionId, flight);
+				const about = { session: sessionId, share: handle.redemption.share_id, batch: flight.batch.batch_id };
 				if (verdict.rejected) {
-					this.#ack(sessionId, flight, verdict.cursor);
+					this.#ack(about, verdict.cursor);
 					await Promise.all(flights.map((other) => other.answer));
-					await this.#reject(sessionId, handle, verdict.rejected);
+					await this.#reject(about, handle, verdict.rejected);
 					return "redeem";
 				}
-				answered = { flight, cursor: verdict.cursor };
+				answered = { about, cursor: verdict.cursor };
 				if (flights.length > 0 && clock.now() - leasedAt > LEASE_MS / 2) {
 					leasedAt = clock.now();
 					outbox.extend(sessionId, owner, LEASE_MS, leasedAt);
@@ -178,10 +189,10 @@ export class Replay {
 		return verdict;
 	}
 
-	#ack(sessionId: string, { batch: { batch_id } }: Flight, cursor: number): void {
+	#ack(about: About, cursor: number): void {
 		const { outbox, clock, log } = this.#options;
-		const ops = outbox.ack(sessionId, cursor, clock.now());
-		log.debug({ session: sessionId, batch: batch_id, ops, cursor }, "a batch was acknowledged");
+		const ops = outbox.ack(about.session, cursor, clock.now());
+		log.debug({ ...about, ops, cursor }, "a batch was acknowledged");
 	}
 
 	#hasRoom(): boolean {
@@ -201,7 +212,10 @@ export class Replay {
 		const sharedUntil = isOther ? this.#options.clock.now() + SHARED_MS : (this.#last?.sharedUntil ?? 0);
 		this.#last = { sessionId, sharedUntil };
 		const flight = launch(reserved, handle);
-		const { meter } = this.#options;
+		const { meter, log } = this.#options;
+		const { batch_id, ops, attempts, first_position } = reserved;
+		const facts = { session: sessionId, share: handle.redemption.share_id, batch: batch_id };
+		log.debug({ ...facts, ops: ops.length, position: first_position, attempts }, "a batch is sent");
 		meter?.sent(flight.bytes);
 		const count = (batches: number) => {
 			this.#underWay.batches += batches;
@@ -216,17 +230,19 @@ export class Replay {
 		return flight;
 	}
 
+	/** @param about what the log says of the batch. */
 	async #reject(
-		sessionId: string,
+		about: About,
 		handle: RedeemedShare,
 		rejected: { position: number; code: Outcome; reason: string },
 	): Promise<void> {
 		const { outbox, clock, random, log } = this.#options;
 		const { position, code, reason } = rejected;
 		if (decide("use", code, 1, random).action !== "bury") throw new Failure("use", code, reason);
+		const { session: sessionId } = about;
 		await this.#redeemer.fence(sessionId, handle);
 		const letters = outbox.reject(sessionId, position, code, reason, clock.now());
-		log.warn({ session: sessionId, code, reason, dead: letters }, "the server refuses an op; it was set aside");
+		log.warn({ ...about, code, reason, dead: letters }, "the server refuses an op; it was set aside");
 	}
 
 	/** The next batch to send, sealing one when none is waiting; counts the attempt in the same transaction. */
@@ -240,7 +256,10 @@ export class Replay {
 				for (;;) {
 					const { sealed, buried } = outbox.seal(sessionId, this.#limits(handle, now), now);
 					if (buried.length > 0)
-						log.warn({ session: sessionId, dead: buried }, "ops over the server's limit were set aside");
+						log.warn(
+							{ session: sessionId, share: handle.redemption.share_id, dead: buried },
+							"ops over the server's limit were set aside",
+						);
 					if (sealed > 0) return outbox.reserve(sessionId, owner, LEASE_MS, now);
 					if (buried.length === 0) return undefined;
 				}
@@ -254,13 +273,14 @@ export class Replay {
 	}
 
 	#fail(sessionId: string, failure: Failure): FlushEnd {
-		const { outbox, connection, meter, clock, random, log } = this.#options;
+		const { outbox, connection, failing, meter, clock, random, log } = this.#options;
 		meter?.retried(failure.step, failure.outcome);
 		this.#redeemer.drop(sessionId);
 		const attempts = Math.max(1, outbox.line(sessionId)?.attempts ?? 1);
 		const decision = decide(failure.step, failure.outcome, attempts, random, failure.retryAfterMs);
 		const action = failure.override?.action ?? decision.action;
-		const facts = { session: sessionId, step: failure.step, outcome: failure.outcome, err: failure.message, action };
+		const { step, outcome } = failure;
+		const facts = { ...this.#about(sessionId), step, outcome, err: failure.message, action };
 		outbox.nack(sessionId, clock.now() + decision.waitMs, failure.message);
 		if (action === "park") outbox.park(sessionId, failure.override?.code ?? failure.outcome, failure.message);
 		if (action === "compare") outbox.mustCompare(sessionId, `its positions are not what they were: ${failure.message}`);
@@ -270,10 +290,26 @@ export class Replay {
 			outbox.mustCompare(sessionId, "the server has no such share; a new one is made");
 		}
 		if (action === "park" || action === "make_anew") log.warn(facts, "a share needs attention");
-		else log.info({ ...facts, wait_ms: decision.waitMs }, "an attempt failed");
+		else {
+			const isNews = failing.get(sessionId) !== `${step} ${outcome}`;
+			log[isNews ? "info" : "debug"]({ ...facts, attempts, wait_ms: decision.waitMs }, "an attempt failed");
+		}
+		failing.set(sessionId, `${step} ${outcome}`);
 		// Over HTTP nothing else tells that the server is gone; a socket does so itself.
 		if (action === "reconnect" && connection.kind === "http-batch") connection.close();
 		return action === "refused" ? "refused" : "failed";
+	}
+
+	/** A session got through whose last attempt had failed. */
+	#tellRecovery(sessionId: string): void {
+		const { failing, log } = this.#options;
+		const was = failing.get(sessionId);
+		if (failing.delete(sessionId))
+			log.info({ ...this.#about(sessionId), was }, "the session goes on after failed attempts");
+	}
+
+	#about(sessionId: string): { session: string; share: string | null } {
+		return { session: sessionId, share: this.#options.outbox.share(sessionId)?.share_id ?? null };
 	}
 }
 

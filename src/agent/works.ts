@@ -103,8 +103,12 @@ export class Works {
 	/** Takes the outbox over from whoever had it, and says so. */
 	#introduce(link: ServerLink): void {
 		const { outbox } = this;
-		const { mode, onDelete, clock, opencode } = this.#options;
+		const { mode, onDelete, clock, opencode, log } = this.#options;
 		const { selection } = this.#rules;
+		const last = outbox.agent();
+		// The lock is ours, so that one is gone; who was killed could not say so.
+		if (last && last.state !== "stopped" && last.pid !== process.pid)
+			log.info({ last_pid: last.pid }, "the last agent was killed; going on from where it was");
 		outbox.recover();
 		// What another server or version mends is tried once with each start.
 		for (const code of ["other_server", "invalid_request"]) outbox.unpark(code);
@@ -163,8 +167,8 @@ export class Works {
 		const { doorbell, url } = this.#options.opencode ?? {};
 		if (doorbell === undefined || doorbell.problem === this.#doorbellProblem) return doorbell?.connected ?? false;
 		this.#doorbellProblem = doorbell.problem;
-		if (doorbell.problem !== undefined)
-			this.#options.log.warn({ url, err: doorbell.problem }, `OpenCode's server is not heard; ${this.#instead}`);
+		if (doorbell.problem === undefined) this.#options.log.info({ url }, "OpenCode's server is heard again");
+		else this.#options.log.warn({ url, err: doorbell.problem }, `OpenCode's server is not heard; ${this.#instead}`);
 		return doorbell.connected;
 	}
 

@@ -53,6 +53,7 @@ export function stallText({ outlook }: Progress, status: Status, now: number): s
 	if (agent.pid === null)
 		return `${agent.state === "dead" ? "the agent was killed" : "no agent runs"}: \`opencode-outbox run\``;
 	if (server.state === "refused") return "the share server refuses the key";
+	if (server.state === "untrusted") return "the share server's certificate is not trusted";
 	const acked = Math.max(0, ...sessions.map((session) => session.last_acked_at ?? 0));
 	const silence = acked === 0 ? "nothing acknowledged yet" : `nothing acknowledged for ${age(now - acked)}`;
 	if (server.state === "unreachable") {
