@@ -232,6 +232,26 @@ describe("the share server", () => {
 		expect(unwell["round-trip"]).toBeUndefined();
 	});
 
+	test("whose clock is an hour behind, behind such a proxy, is told as both", async () => {
+		const [home, host] = [machine(), await shareServer()];
+		const { url, server } = await listening((incoming, response) => {
+			const { method, headers } = incoming;
+			const onward = request(`${host.url}${incoming.url}`, { method, headers }, (answer) => {
+				const date = new Date(Date.now() - 3_600_000).toUTCString();
+				response.writeHead(answer.statusCode ?? 500, { ...answer.headers, date });
+				answer.pipe(response);
+			});
+			incoming.pipe(onward);
+		});
+		server.on("upgrade", (_, socket) => void socket.end("HTTP/1.1 403 Forbidden\r\n\r\n"));
+		const { ok, checks } = await doctor(home, replaysTo(url, home));
+		expect([ok, checks.server?.verdict]).toEqual([true, "warn"]);
+		expect(checks.server?.found).toMatch(
+			/its clock 3[56]\d\d s behind\. The clocks differ\. No WebSocket gets through\.$/,
+		);
+		expect(checks.server?.next).toMatch(/NTP.*upgrades/);
+	});
+
 	test("whose links lead nowhere from here works, which is a warning", async () => {
 		const home = machine();
 		const host = await startHost({ publicUrl: "http://127.0.0.1:9" });
@@ -338,6 +358,20 @@ test("a full disk is told, and what to do", async ({ skip }) => {
 	});
 	disk.clear();
 	expect((await doctor(home, { "data-dir": disk.path })).checks["data-dir"]?.verdict).toBe("warn");
+});
+
+test("what others could look into is told: the directory, or a file in it", async () => {
+	const home = machine();
+	(await home.openOutbox()).close();
+	const look = async () => (await doctor(home, {}, { quick: true })).checks["data-dir"];
+	expect(await look()).toMatchObject({ verdict: "ok", facts: { mode: "0700" } });
+	const path = join(home.dataDir, "outbox.db");
+	chmodSync(path, 0o644);
+	expect(await look()).toMatchObject({ verdict: "warn", next: `chmod 600 ${path}` });
+	chmodSync(home.dataDir, 0o755);
+	expect(await look()).toMatchObject({ verdict: "warn", next: `chmod 700 ${home.dataDir}` });
+	chmodSync(home.dataDir, 0o700);
+	chmodSync(path, 0o600);
 });
 
 describe("OpenCode", () => {

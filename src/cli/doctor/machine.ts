@@ -11,13 +11,14 @@ import {
 	statSync,
 	writeSync,
 } from "node:fs";
-import { dirname, join } from "node:path";
+import { dirname, join, relative } from "node:path";
 import { OutboxError } from "../../model/errors.ts";
 import { version } from "../../model/package.ts";
 import { openSqlite } from "../../sqlite/driver.ts";
 import { remoteServer, resolveSettings, type Settings } from "../settings.ts";
 import { freeBytesAt } from "../status-look.ts";
 import { bytes } from "../terminal.ts";
+import { filesOf } from "../uninstall/purge.ts";
 import type { Finding } from "./examination.ts";
 
 /** The runtime is one that the program works on, and its SQLite driver loads: an image of the wrong libc has none. */
@@ -89,9 +90,24 @@ export function checkDataDir(dataDir: string, writes: boolean): Finding {
 	}
 	if (process.platform !== "win32" && stat.uid === process.getuid?.() && (mode & 0o077) !== 0)
 		return { verdict: "warn", found: `${found} Others can look into it.`, next: `chmod 700 ${dataDir}`, facts };
+	const open = openFiles(dataDir);
+	if (open.length > 0) {
+		const names = open.map((path) => relative(dataDir, path)).join(", ");
+		const next = `chmod 600 ${open.join(" ")}`;
+		return { verdict: "warn", found: `${found} Not for its owner alone, as they were made: ${names}.`, next, facts };
+	}
 	if (free !== undefined && free < LOW_BELOW)
 		return { verdict: "warn", found, next: "Free some space before the disk is full; capture would wait then.", facts };
 	return { verdict: "ok", found, facts };
+}
+
+/** This program's files there that a mode lets others read or write; they are made with 0600. */
+function openFiles(dataDir: string): string[] {
+	if (process.platform === "win32") return [];
+	return filesOf(dataDir).filter((path) => {
+		const stat = statSync(path, { throwIfNoEntry: false });
+		return stat !== undefined && stat.uid === process.getuid?.() && (stat.mode & 0o077) !== 0;
+	});
 }
 
 /** Throws what the disk says. Leaves nothing behind. */

@@ -48,22 +48,32 @@ export async function checkServer(
 	const { kind } = connection;
 	const latency_ms = Math.round(vitals.latencyMs);
 	const facts = { url, version: vitals.version, transport: kind, latency_ms, clock_skew_ms: vitals.skewMs };
-	const found = `${url}, version ${vitals.version}: answers in ${latency_ms} ms, over ${kind}.`;
-	const answer = (verdict: Finding["verdict"], more = "", next?: string): Finding<Reached> => ({
-		...{ verdict, found: `${found}${more}`, next, facts, value: { url, keyFile, connection } },
-	});
+	const found = `${url}, version ${vitals.version}: answers in ${latency_ms} ms, over ${kind}, ${clockText(vitals.skewMs)}.`;
+	const remarks: [what: string, next: string][] = [];
 	const used = agent?.status.agent.pid == null ? null : agent.status.server.url;
 	if (used !== null && used !== url)
-		return answer("warn", ` The agent that runs uses ${used}.`, "Set the same server for both, and restart the agent.");
-	if (isClear(url)) return answer("warn", " The server key and the sessions go there in the clear.", "Use https://.");
-	if (vitals.skewMs !== null && Math.abs(vitals.skewMs) > SKEW_MS) {
-		const seconds = Math.round(Math.abs(vitals.skewMs) / 1000);
-		const more = ` Its clock is ${seconds} s ${vitals.skewMs > 0 ? "ahead" : "behind"}.`;
-		return answer("warn", more, "Set both clocks by NTP: ages and audit times are wrong; nothing is lost by it.");
-	}
+		remarks.push([`The agent that runs uses ${used}.`, "Set the same server for both, and restart the agent."]);
+	if (isClear(url)) remarks.push(["The server key and the sessions go there in the clear.", "Use https://."]);
+	if (isSkewed(vitals.skewMs))
+		remarks.push(["The clocks differ.", "Set both by NTP: ages and audit times are wrong; nothing is lost by it."]);
 	if (kind !== "websocket")
-		return answer("warn", " No WebSocket gets through.", "It works, but slower. Let the proxy pass upgrades on /rpc.");
-	return answer("ok");
+		remarks.push(["No WebSocket gets through.", "It works, but slower. Let the proxy pass upgrades on /rpc."]);
+	const value = { url, keyFile, connection };
+	if (remarks.length === 0) return { verdict: "ok", found, facts, value };
+	const next = remarks.map(([, what]) => what).join(" ");
+	return { verdict: "warn", found: [found, ...remarks.map(([what]) => what)].join(" "), next, facts, value };
+}
+
+function isSkewed(skewMs: number | null): boolean {
+	return skewMs !== null && Math.abs(skewMs) > SKEW_MS;
+}
+
+function clockText(skewMs: number | null): string {
+	if (skewMs === null) return "and tells no time";
+	const seconds = Math.round(Math.abs(skewMs) / 1000);
+	// The header that tells it has whole seconds.
+	if (seconds <= 1) return "its clock as this one's";
+	return `its clock ${seconds} s ${skewMs > 0 ? "ahead" : "behind"}`;
 }
 
 /** The server takes this key: it makes a share that is thrown away again. */
