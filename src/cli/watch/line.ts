@@ -23,8 +23,9 @@ export function progressText({ done, total, per_second, outlook }: Progress, { a
 	return [`${done} of ${total} sent`, ...rate, outlookText(outlook)].join(", ");
 }
 
+/** Whole percents that are done of a backlog; 100 only when all is. */
 export function percent({ done, total }: Progress): number {
-	return total === 0 ? 100 : Math.floor((100 * done) / total);
+	return Math.floor((100 * done) / total);
 }
 
 function rateText(perSecond: number): string {

@@ -110,9 +110,10 @@ function frame({ status, isBlank, now, progress }: Look, { all, out, paint, data
 	];
 }
 
-/** A bar as wide as the rest of the line allows; below ten characters it would tell nothing. */
+/** A bar as wide as the rest of the line allows; below ten characters, or without a backlog, it would tell nothing. */
 function progressLine(progress: Progress, status: Status, columns: number, paint: Paint): string {
 	const text = progressText(progress, status);
+	if (progress.total === 0) return text;
 	const part = `${String(percent(progress)).padStart(3)} %`;
 	const width = Math.min(BAR_MAX, columns - text.length - part.length - 4);
 	const head = width < 10 ? "" : `${bar(progress.done, progress.total, width, barStyle(process.env))} `;
@@ -123,7 +124,8 @@ function progressLine(progress: Progress, status: Status, columns: number, paint
 function lineOf({ status, now, progress }: Look): string {
 	const why = stallText(progress, status, now);
 	const told = [progressText(progress, status), ...(why === undefined ? [] : [why])].join("; ");
-	return `${new Date(now).toISOString()} ${status.outbox.pending} pending, ${percent(progress)} %: ${told}`;
+	const part = progress.total === 0 ? "" : `, ${percent(progress)} %`;
+	return `${new Date(now).toISOString()} ${status.outbox.pending} pending${part}: ${told}`;
 }
 
 /** As `status --json`, without its sessions unless they are asked for: a line of them can be as long as a book. */
