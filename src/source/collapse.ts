@@ -1,5 +1,5 @@
 import { keys, type OpType, REMOVALS } from "../model/op.ts";
-import { changeOf, type EventRow, opTypeOf } from "./intents.ts";
+import { changeOf, type EventRow, type Head, headOf, opTypeOf } from "./intents.ts";
 import { type Change, isPoison, type Poison } from "./source.ts";
 
 /**
@@ -9,21 +9,23 @@ import { type Change, isPoison, type Poison } from "./source.ts";
  * Never across a removal of the entity or of its message: what was removed and comes again is a new entity.
  */
 export function collapse(rows: readonly EventRow[]): (Change | Poison)[] {
-	const kept: EventRow[] = [];
+	const kept: { readonly row: EventRow; readonly head: Head | undefined }[] = [];
 	const places = new Map<string, number>();
 	for (const row of rows) {
-		if (opTypeOf(row.type) === undefined) continue;
-		const key = updatedKey(row);
+		const type = opTypeOf(row.type);
+		if (type === undefined) continue;
+		const head = row.data === null ? undefined : headOf(type, row.data);
+		const key = updatedKey(row, type, head);
 		const place = key === undefined ? undefined : places.get(key);
 		if (place !== undefined) {
-			kept[place] = row;
+			kept[place] = { row, head };
 			continue;
 		}
 		if (key !== undefined) places.set(key, kept.length);
 		else forget(places, changeOf(row));
-		kept.push(row);
+		kept.push({ row, head });
 	}
-	return kept.map(changeOf).filter((change) => change !== undefined);
+	return kept.map(({ row, head }) => changeOf(row, head)).filter((change) => change !== undefined);
 }
 
 /** Removals are barriers; what cannot be read is one for everything, since nobody knows what it was about. */
@@ -39,20 +41,11 @@ function forget(places: Map<string, number>, change: Change | Poison | undefined
 	}
 }
 
-/** Where an update's ids stand in the text that OpenCode writes; a row that differs is parsed. */
-const HEADS: Partial<Record<OpType, RegExp>> = {
-	message: /^\{"sessionID":"[^"\\]+","info":\{"id":"([^"\\/]+)"/,
-	part: /^\{"sessionID":"[^"\\]+","part":\{"id":"([^"\\/]+)","sessionID":"[^"\\]+","messageID":"([^"\\/]+)"/,
-};
-
 /** The key of the entity that an event updates, without parsing where that can be; undefined for any other event. */
-function updatedKey(row: EventRow): string | undefined {
-	const type = opTypeOf(row.type);
-	if (type === undefined || type === "session_deleted" || REMOVALS.has(type) || row.data === null) return undefined;
+function updatedKey(row: EventRow, type: OpType, head: Head | undefined): string | undefined {
+	if (head !== undefined) return head.key;
+	if (type === "session_deleted" || REMOVALS.has(type) || row.data === null) return undefined;
 	if (type === "session") return keys.session;
-	const [, first, second] = HEADS[type]?.exec(row.data.slice(0, 1000)) ?? [];
-	if (type === "message" && first !== undefined) return keys.message(first);
-	if (first !== undefined && second !== undefined) return keys.part(second, first);
 	const change = changeOf(row);
 	return change === undefined || isPoison(change) ? undefined : change.key;
 }

@@ -156,7 +156,7 @@ export class DatabaseSource implements Source {
 	}
 
 	async removals(sessionId: string): Promise<Change[]> {
-		const changes = this.#database.now((tables) => tables.removals.all(sessionId).map(changeOf));
+		const changes = this.#database.now((tables) => tables.removals.all(sessionId).map((row) => changeOf(row)));
 		return changes.filter((change): change is Change => change !== undefined && !isPoison(change));
 	}
 

@@ -1,3 +1,4 @@
+import { canonicalCut } from "../model/canonical.ts";
 import { canonicalJson, faultOf } from "../model/json.ts";
 import { keys, type OpType } from "../model/op.ts";
 import type { Change, Poison } from "./source.ts";
@@ -49,7 +50,7 @@ const ID = /^[^/]{1,200}$/;
 /**
  * Turns one event into the change that it records; undefined for types that no op carries. Payloads are the full entity as OpenCode logged it; a removal's payload is the ids of what is removed.
  */
-export function changeOf(row: EventRow): Change | Poison | undefined {
+export function changeOf(row: EventRow, head?: Head): Change | Poison | undefined {
 	const type = EVENTS.get(row.type);
 	if (type === undefined) return undefined;
 	const source = { event_id: row.id, seq: row.seq, type };
@@ -61,12 +62,54 @@ export function changeOf(row: EventRow): Change | Poison | undefined {
 	});
 	if (row.data === null) return poison("too_large", `is ${row.bytes} bytes; at most ${ROW_BYTES_MAX} are read`);
 	try {
-		const data = JSON.parse(row.data) as Payload;
-		if (data.sessionID !== row.aggregate_id) throw new Error(`belongs to session ${String(data.sessionID)}`);
-		return { ...source, ...entityOf(type, data) };
+		const { key, payload } = cut(head, row, row.data) ?? entityOf(type, parsed(row.aggregate_id, row.data));
+		return { event_id: row.id, seq: row.seq, type, key, payload };
 	} catch (error) {
 		return poison("invalid_payload", `cannot be read: ${faultOf(error)}`);
 	}
+}
+
+/** An update as OpenCode writes it, up to its entity: whose it is, and the ids that make its key. */
+const PLAIN = String.raw`[ !#-.0-[\]-\ud7ff\ue000-\uffff]{1,200}`;
+const HEADS: Partial<Record<OpType, RegExp>> = {
+	session: new RegExp(`^{"sessionID":"(${PLAIN})","info":(?={"id":"\\1")`),
+	message: new RegExp(`^{"sessionID":"(${PLAIN})","info":(?={"id":"(${PLAIN})")`),
+	part: new RegExp(
+		`^{"sessionID":"(${PLAIN})","part":(?={"id":"(${PLAIN})","sessionID":"${PLAIN}","messageID":"(${PLAIN})")`,
+	),
+};
+const TAIL = /(?:,"time":\d+)?\}$/y;
+
+/** What is known of an update before it is parsed. */
+export interface Head {
+	readonly sessionId: string;
+	/** Key of the entity that it updates. */
+	readonly key: string;
+	/** Where the entity begins in its text. */
+	readonly from: number;
+}
+
+/** Undefined for any other event, and for an update that is not written as OpenCode does. */
+export function headOf(type: OpType, text: string): Head | undefined {
+	const found = HEADS[type]?.exec(text);
+	if (!found) return undefined;
+	const [{ length: from }, sessionId = "", id = "", messageId = ""] = found;
+	const key = type === "session" ? keys.session : type === "message" ? keys.message(id) : keys.part(messageId, id);
+	return { sessionId, key, from };
+}
+
+/** What an update says, cut out of its text, which takes less than half the time of parsing it; undefined where that cannot be. */
+function cut(head: Head | undefined, row: EventRow, text: string): { key: string; payload: string } | undefined {
+	if (head?.sessionId !== row.aggregate_id) return undefined;
+	const entity = canonicalCut(text, head.from);
+	TAIL.lastIndex = entity?.end ?? text.length;
+	return entity && TAIL.test(text) ? { key: head.key, payload: entity.text } : undefined;
+}
+
+function parsed(sessionId: string, text: string): Payload {
+	const data = JSON.parse(text) as Payload;
+	if (data.sessionID !== sessionId) throw new Error(`belongs to session ${String(data.sessionID)}`);
+	return data;
 }
 
 interface Payload {
