@@ -29,7 +29,7 @@ export function readLog(
 	if (facts === undefined) return { read: undefined, done: true };
 	const rows: EventRow[] = [];
 	let [bytes, next] = [0, from === null ? 0 : from.seq + 1];
-	for (const row of tables.events.iterate(sessionId, next - 1, ROWS_PER_READ)) {
+	for (const row of eventsAfter(tables, sessionId, next - 1)) {
 		if (row.seq !== next) return { unusable: `its log has a hole: number ${next} is missing` };
 		if (row.seq === 0 && row.type !== FIRST_EVENT)
 			return { unusable: `its log does not begin with its creation, but with ${row.type}` };
@@ -38,6 +38,7 @@ export function readLog(
 		if (rows.length > 0 && bytes > BYTES_PER_READ) break;
 		rows.push(row);
 		next++;
+		if (rows.length === ROWS_PER_READ) break;
 	}
 	const last = rows.at(-1);
 	if (last === undefined) return { unusable: `its log has a hole: number ${next} is missing` };
@@ -52,6 +53,15 @@ export function readLog(
 		state: state.filter((change): change is Change => !isPoison(change)),
 	};
 	return { read, done };
+}
+
+/** A session's events after a number, in order; a large one is loaded when it is reached. */
+function* eventsAfter(tables: Tables, sessionId: string, after: number): Generator<EventRow> {
+	for (let last: number | undefined = after; last !== undefined; ) {
+		const group = tables.events(sessionId, last);
+		for (const row of group) yield (row.data === null && tables.event(sessionId, row.seq)) || row;
+		last = group.at(-1)?.seq;
+	}
 }
 
 /** A read at the head of the log that tells only the state. */

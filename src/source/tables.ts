@@ -26,6 +26,10 @@ const LOG = {
 } as const;
 const TODO = ["session_id", "content", "status", "priority", "position", "time_updated"] as const;
 
+/** Events that are loaded at once, since one by one takes a quarter longer; only those of so few bytes: 1 MiB in all. */
+const SMALL_ROWS = 64;
+const SMALL_BYTES = 16 * 1024;
+
 /** One session in a sweep. */
 export interface SweptSession {
 	readonly id: string;
@@ -124,7 +128,11 @@ export function openTables(sqlite: Sqlite) {
 	const eventIds = sqlite.prepare<{ id: string }>(`
 		SELECT id FROM ${event} WHERE aggregate_id = ?
 			AND (id GLOB ? OR seq = (SELECT seq FROM ${eventSequence} WHERE aggregate_id = ?)) ORDER BY seq`);
-	const limit = `octet_length(data) AS bytes, CASE WHEN octet_length(data) <= ${ROW_BYTES_MAX} THEN data END AS data`;
+	const limit = upTo(ROW_BYTES_MAX);
+	const events = sqlite.prepare<EventRow>(`SELECT aggregate_id, seq, id, type, ${upTo(SMALL_BYTES)}
+		FROM ${event} WHERE aggregate_id = ? AND seq > ? ORDER BY seq LIMIT ${SMALL_ROWS}`);
+	const oneEvent = sqlite.prepare<EventRow>(`SELECT aggregate_id, seq, id, type, ${limit}
+		FROM ${event} WHERE aggregate_id = ? AND seq = ?`);
 	/** What a session's messages are ordered by, before their ids. */
 	const place = isV2 ? "seq" : "time_created";
 	const messages = (after: string) =>
@@ -169,10 +177,10 @@ export function openTables(sqlite: Sqlite) {
 			return row === undefined || row.event_id === null ? null : { seq: row.seq, event_id: row.event_id };
 		},
 		eventId: statement<{ id: string }>(`SELECT id FROM ${event} WHERE aggregate_id = ? AND seq = ?`),
-		/** Events after a number, in order; loaded one by one. Parameters: session, number, how many at most. */
-		events: sqlite.prepare<EventRow>(
-			`SELECT aggregate_id, seq, id, type, ${limit} FROM ${event} WHERE aggregate_id = ? AND seq > ? ORDER BY seq LIMIT ?`,
-		),
+		/** The next events after a number, in order, those of more than SMALL_BYTES without their data; see `event`. */
+		events: (id: string, after: number): EventRow[] => events.all(id, after),
+		/** One event of a session, by its number. */
+		event: (id: string, seq: number): EventRow | undefined => oneEvent.get(id, seq),
 		/** The number of a session's last event; -1 where it has none. Also where the event itself is gone. */
 		lastSeq: (id: string): number => head.get(id)?.seq ?? -1,
 		/** Ids of a session's events that match a GLOB, and of its last one, in order. */
@@ -215,6 +223,11 @@ export function openTables(sqlite: Sqlite) {
 	}
 }
 export type Tables = ReturnType<typeof openTables>;
+
+/** A row's size, and its data unless that is larger. */
+function upTo(bytes: number): string {
+	return `octet_length(data) AS bytes, CASE WHEN octet_length(data) <= ${bytes} THEN data END AS data`;
+}
 
 const LONG: ReadonlySet<string> = new Set(["summary_diffs", "metadata", "revert", "permission"]);
 
