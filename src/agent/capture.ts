@@ -61,9 +61,12 @@ export class Capture {
 	 *
 	 * An abort ends it early; what was appended stays.
 	 *
+	 * @param onFirst called once, as soon as all that is new of one session is in: a change that comes alone does not wait
+	 * for the end of the pass.
 	 * @throws OutboxError what the source, the room or the outbox threw; nothing is lost, the next pass reads it again.
 	 */
-	async pass(source: Source, signal: AbortSignal): Promise<void> {
+	async pass(source: Source, signal: AbortSignal, onFirst?: () => void): Promise<void> {
+		let isFirst = true;
 		for (let stale = true; stale && !signal.aborted; ) {
 			stale = false;
 			const choice = this.#selector.begin();
@@ -71,7 +74,13 @@ export class Capture {
 			for await (const read of source.read(choice.captured, choice.choose, signal)) {
 				choice.settle();
 				// Another process captured this session meanwhile: read again from where it stands now.
-				if (!this.#append(read)) stale = true;
+				const isAppended = this.#append(read);
+				if (!isAppended) stale = true;
+				// Of a session that is read in parts, the next part may supersede what is waiting.
+				else if (isFirst && !isPartial(read)) {
+					isFirst = false;
+					onFirst?.();
+				}
 				await this.#letOthersIn(this.#clock.now() - since, signal);
 				since = this.#clock.now();
 			}
@@ -212,6 +221,10 @@ function bytesOf(items: readonly (OpIntent | Burial)[]): number {
 
 function isEmpty(item: OpIntent): boolean {
 	return item.payload === "[]";
+}
+
+function isPartial(read: SessionRead): boolean {
+	return "isPartial" in read && read.isPartial === true;
 }
 
 function sessionIdOf(read: SessionRead): string {

@@ -132,7 +132,7 @@ export class Watcher {
 		if (this.#due || asked || this.#source.changed()) {
 			this.#due = false;
 			// What was captured before something stood in the way is sent all the same; it may be what makes room again.
-			await capture.pass(this.#source, signal).finally(onNews);
+			await capture.pass(this.#source, signal, onNews).finally(onNews);
 			// Only now: a database that replaced another must not be believed about what it lacks before it was read whole.
 			if (!signal.aborted) outbox.say({ opencode_identity: this.#source.identity }, clock.now());
 			this.#tellNotice(this.#source.notice);

@@ -107,7 +107,7 @@ export class Reads {
 		const to = { seq: last.seq, event_id: last.id };
 		const changes = collapse(rows);
 		return {
-			read: { kind: "log", session: facts, from, to, changes, state: [] },
+			read: { kind: "log", session: facts, from, to, changes, state: [], isPartial: frames.length > count },
 			told: () => {
 				this.#heard.take(session, count);
 				this.#stands(session, to);

@@ -51,6 +51,7 @@ export function readLog(
 		to: { seq: last.seq, event_id: last.id },
 		changes: [...collapse(rows), ...state.filter(isPoison)],
 		state: state.filter((change): change is Change => !isPoison(change)),
+		...(done ? {} : { isPartial: true }),
 	};
 	return { read, done };
 }

@@ -52,6 +52,8 @@ export type SessionRead =
 			readonly to: Watermark | null;
 			readonly changes: readonly (Change | Poison)[];
 			readonly state: readonly Change[];
+			/** More of its log follows at once. */
+			readonly isPartial?: boolean;
 	  }
 	| {
 			readonly kind: "snapshot";

@@ -35,3 +35,27 @@ test("while the log of a huge session is captured, others get their turns of the
 		folder.remove();
 	}
 });
+
+test("what a session has new is told once all of it is in, before others are let in", async () => {
+	const { folder, opencode, reader } = await handmade();
+	const outbox = await openOutbox(join(folder.path, "outbox.db"));
+	try {
+		opencode.sql.transaction(() => {
+			opencode.session("ses_huge");
+			for (let n = 0; n < 1500; n++) opencode.message("ses_huge", `msg_${n}`, "text");
+		});
+		const order: string[] = [];
+		let now = 0;
+		// Every read takes long, so that a pause follows it.
+		const sleep = async () => void order.push("pause");
+		const capture = new Capture({ outbox, mode: "auto", clock: { now: () => (now += 10), sleep }, log });
+		const tell = () => order.push(`told of ${outbox.session("ses_huge")?.pending}`);
+		await capture.pass(reader.source, new AbortController().signal, tell);
+		expect(order).toEqual(["pause", "told of 1501", "pause"]);
+	} finally {
+		outbox.close();
+		reader.source.close();
+		opencode.sql.close();
+		folder.remove();
+	}
+});
