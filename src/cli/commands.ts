@@ -26,6 +26,8 @@ const program = teach(
 			dead: () => import("./dead.ts").then(command),
 			serve: () => import("./serve.ts").then(command),
 			uninstall: () => import("./uninstall.ts").then(command),
+			backup: () => import("./backup.ts").then(command),
+			"restore-server": () => import("./restore-server.ts").then(command),
 		},
 	}),
 	{

@@ -66,11 +66,11 @@ export const command = teach(
 				does: "Prints where it listens and where its key is. The key itself is never printed.",
 			},
 			{
-				line: "opencode-outbox serve --host 0.0.0.0 --tls-cert fullchain.pem --tls-key privkey.pem --public-url https://share.example.com:4590",
+				line: "opencode-outbox serve --host 0.0.0.0 --tls-cert cert.pem --tls-key key.pem --public-url https://a.example:4590",
 				does: "For other machines, over its own TLS. A renewed certificate is taken up by itself.",
 			},
 			{
-				line: "opencode-outbox serve --host 0.0.0.0 --trusted-proxy 10.0.0.0/8 --public-url https://share.example.com",
+				line: "opencode-outbox serve --host 0.0.0.0 --trusted-proxy 10.0.0.0/8 --public-url https://a.example",
 				does: "Behind a reverse proxy on another host, which speaks TLS and says for whom (X-Forwarded-For, X-Forwarded-Proto).",
 			},
 			{

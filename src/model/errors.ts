@@ -14,6 +14,7 @@ export const ERRORS = {
 	no_such_session: { exit: 66, hint: "`opencode-outbox status` lists the sessions that are known here." },
 	no_such_letter: { exit: 66, hint: "`opencode-outbox dead list` lists them." },
 	no_such_share: { exit: 66, hint: "Check the link, or whom the server key belongs to." },
+	no_database: { exit: 66, hint: "Check the path, and --data-dir; a server makes its database at its first start." },
 	no_source: { exit: 66, hint: "Start OpenCode once, or name its database with --opencode-db." },
 	unreachable: {
 		exit: 69,
@@ -48,6 +49,7 @@ export const ERRORS = {
 	bad_share: { exit: 76, hint: "Nothing was restored. Check the link; if its server is yours, look into its log." },
 	parked: { exit: 77, hint: "`opencode-outbox status` says why and what to do." },
 	denied: { exit: 77, hint: "Check the server key." },
+	exists: { exit: 77, hint: "Name another file, or overwrite it with --force." },
 	diverged: { exit: 77, hint: "Nothing was changed." },
 	revoked: { exit: 77, hint: "`opencode-outbox unshare SESSION`, then `share SESSION`, makes a new share." },
 	config: { exit: 78, hint: "Mend the setting where it is set." },

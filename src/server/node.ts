@@ -10,7 +10,7 @@ import { listen } from "../model/listen.ts";
 import type { Logger } from "../model/logger.ts";
 import { version } from "../model/package.ts";
 import { LIMITS, type ShareLimits } from "../protocol/limits.ts";
-import { type DatabaseKind, openDatabase } from "../sqlite/database.ts";
+import { openDatabase } from "../sqlite/database.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { acquireLock, type Lock } from "../sqlite/lock.ts";
 import { SETTLE_MS } from "./audit.ts";
@@ -24,15 +24,12 @@ import { createListener, demandTls, renewCertificate } from "./listener.ts";
 import type { ServerMeter } from "./meter.ts";
 import { Redactor } from "./redact.ts";
 import { ShareRules } from "./share.ts";
+import { SHARE_DATABASE } from "./share-database.ts";
 import { Sockets } from "./socket.ts";
 
 export type { ServerMeter } from "./meter.ts";
 
-export const SHARE_DATABASE: DatabaseKind = {
-	name: "a share database",
-	applicationId: 0x6f_63_73_68, // "ocsh"
-	migrations: "share",
-};
+export { SHARE_DATABASE };
 
 export interface ShareServerOptions {
 	/** Created when it does not exist. One server per file. */

@@ -21,6 +21,13 @@ export interface Sqlite {
 	exec(sql: string): void;
 	/** Runs `body` in a transaction of `mode`; a throw rolls back. Nested calls join the outer one. `body` is synchronous. */
 	transaction<T>(body: () => T, mode?: "deferred" | "immediate" | "exclusive"): T;
+	/**
+	 * Copies the database as it is now, one state of it however much is written meanwhile, into a file that is empty or not
+	 * there. Not synced to the disk. To be called outside of a transaction.
+	 *
+	 * @param onProgress told the share that is done, from 0 to 1; not on Bun, whose driver copies in one go.
+	 */
+	copyTo(path: string, onProgress?: (done: number) => void): Promise<void>;
 	/** From now on `listener` is told how long each COMMIT of a transaction that may write took, in ms. */
 	observeCommits(listener: (ms: number) => void): void;
 	close(): void;
@@ -45,6 +52,17 @@ interface Client {
 	exec(sql: string): unknown;
 	close(): void;
 }
+
+/** better-sqlite3's alone. */
+interface NodeClient extends Client {
+	backup(
+		path: string,
+		options: { progress(told: { totalPages: number; remainingPages: number }): number },
+	): Promise<unknown>;
+}
+
+/** Pages of one step of a copy: a few ms of work, between which others have their turn. */
+const PAGES_PER_STEP = 500;
 
 interface BunClient extends Client {
 	prepare(sql: string): ReturnType<Client["prepare"]> & { finalize(): void };
@@ -95,6 +113,22 @@ export async function openSqlite(path: string, options: SqliteOptions = {}): Pro
 				throw error;
 			} finally {
 				depth--;
+			}
+		},
+		async copyTo(to, onProgress = () => undefined) {
+			if (!("backup" in client)) return void client.prepare("VACUUM INTO ?").run(to);
+			// SQLite's backup starts over when somebody else writes, unless it reads a snapshot that is held.
+			client.exec("BEGIN DEFERRED");
+			try {
+				client.prepare("SELECT count(*) FROM sqlite_schema").get();
+				await (client as NodeClient).backup(to, {
+					progress({ totalPages, remainingPages }) {
+						onProgress(totalPages === 0 ? 0 : 1 - remainingPages / totalPages);
+						return PAGES_PER_STEP;
+					},
+				});
+			} finally {
+				client.exec("END");
 			}
 		},
 		observeCommits: (listener) => {

@@ -93,7 +93,8 @@ function readPid(path: string): number | null {
 	}
 }
 
-function runs(pid: number): boolean {
+/** Whether there is a process of this id. */
+export function runs(pid: number): boolean {
 	try {
 		process.kill(pid, 0);
 		return true;

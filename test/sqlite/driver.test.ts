@@ -28,6 +28,26 @@ describe("the driver", () => {
 		expect(sqlite.prepare("SELECT value FROM t WHERE id = ?").all(99)).toEqual([]);
 	});
 
+	test("copies one state, however much another connection writes meanwhile", async () => {
+		const { sqlite, path } = await table();
+		sqlite.exec("PRAGMA journal_mode = WAL");
+		const insert = sqlite.prepare("INSERT INTO t (value) VALUES (?)");
+		sqlite.transaction(() => {
+			for (let n = 0; n < 3000; n++) insert.run(`${n} ${"x".repeat(1000)}`);
+		});
+		const reader = await open(path, { readonly: true });
+		const to = join(dirname(path), "copy.db");
+		const told: number[] = [];
+		await reader.copyTo(to, (done) => {
+			told.push(done);
+			insert.run(`late ${told.length}`);
+		});
+		const copy = await open(to);
+		expect(copy.prepare("SELECT count(*) AS n FROM t").get()).toEqual({ n: 3000 });
+		expect(told).toEqual(told.toSorted((a, b) => a - b));
+		if (!process.versions.bun) expect(told.length).toBeGreaterThan(1);
+	});
+
 	test("keeps every kind of value", async () => {
 		const { sqlite } = await table();
 		const values = ["", "ä\u0000😀", 0, -1.5, Number.MAX_SAFE_INTEGER, null];
