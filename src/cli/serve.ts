@@ -15,7 +15,17 @@ export const command = teach(
 		args: {
 			...settingsArgs("port"),
 			...EXPOSURE_ARGS,
-			...settingsArgs("opencode-share", "metrics-port", "data-dir", "server-key-file", "log-level"),
+			...settingsArgs(
+				"opencode-share",
+				"limit-creates",
+				"limit-redemptions",
+				"limit-guesses",
+				"limit-append",
+				"metrics-port",
+				"data-dir",
+				"server-key-file",
+				"log-level",
+			),
 			json: {
 				type: "boolean",
 				description:
@@ -35,6 +45,12 @@ export const command = teach(
 				...{ databasePath: serverDatabase, serverKeys: [key], port: settings.port, ...exposure },
 				...(publicUrl === undefined ? {} : { publicUrl }),
 				opencodeShare: settings.opencodeShare,
+				rates: {
+					creates: settings.limitCreates,
+					redemptions: settings.limitRedemptions,
+					guesses: settings.limitGuesses,
+					appendBytes: settings.limitAppend,
+				},
 				...{ logger, meter: metrics?.server },
 			});
 			const told = await metrics?.listen().catch(async (error: unknown) => {

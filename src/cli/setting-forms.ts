@@ -1,9 +1,9 @@
 import * as z from "zod";
 import { directoryGlob, expandGlob } from "../agent/directory-glob.ts";
 import { Pattern } from "../redaction/pattern.ts";
-import { durationSchema } from "./duration.ts";
+import { durationSchema, parseDuration } from "./duration.ts";
 import { type Env, expandPath, home } from "./paths.ts";
-import { sizeSchema } from "./size.ts";
+import { parseSize, sizeSchema } from "./size.ts";
 
 /** Where a value was found: relative paths in it are below `base`. */
 export interface Place {
@@ -80,3 +80,27 @@ export function httpAddress(text: string): z.ZodSafeParseResult<string> {
 		.transform((value) => value.href.replace(/\/+$/, ""))
 		.safeParse(text);
 }
+
+/** A client cannot be asked to wait longer than RETRY_AFTER_MS_MAX, ten minutes. */
+const WINDOW = durationSchema(100, 600_000);
+
+/** `AMOUNT/DURATION`, the amount read by `parse`; `off` and 0 are no limit. */
+function rateSchema(parse: (text: string) => number | undefined) {
+	return z.string().transform((text, context) => {
+		if (text === "off" || text === "0") return undefined;
+		const [amount, window, more] = text.split("/");
+		const [parsed, ms] = [parse(amount ?? ""), parseDuration(window ?? "")];
+		if (parsed === 0 && more === undefined) return undefined;
+		if (parsed !== undefined && ms !== undefined && more === undefined && WINDOW.safeParse(window).success)
+			return { amount: parsed, ms };
+		context.addIssue({ code: "custom", message: "no rate within the bounds" });
+		return z.NEVER;
+	});
+}
+
+/** So many in such a time. */
+export const COUNT_RATE = rateSchema((text) => (/^\d{1,9}$/.test(text) ? Number(text) : undefined));
+export const COUNT_RATE_FORM = 'a number per duration of 100ms to 10m, like "600/1m", or off';
+/** So many bytes in such a time. */
+export const SIZE_RATE = rateSchema(parseSize);
+export const SIZE_RATE_FORM = 'a size per duration of 100ms to 10m, like "64MiB/1s", or off';

@@ -21,16 +21,16 @@ import {
 	PROGRAM,
 	path,
 	regex,
-	SWITCH,
 	URL_FORM,
 } from "./setting-forms.ts";
+import { SERVER_FIELDS, SERVER_SETTINGS, type ServerSettings } from "./settings-of-server.ts";
 import { SIZE_FORM } from "./size.ts";
 
 export const LOG_LEVELS = ["fatal", "error", "warn", "info", "debug", "trace", "silent"] as const;
 export type LogLevel = (typeof LOG_LEVELS)[number];
 
 /** Everything that can be set, resolved and validated. */
-export interface Settings {
+export interface Settings extends ServerSettings {
 	/** Absolute. */
 	readonly dataDir: string;
 	/** Absolute; undefined: found as OpenCode finds it. */
@@ -61,8 +61,6 @@ export interface Settings {
 	readonly port: number;
 	/** Where Prometheus asks, on loopback; 0 takes any free one; undefined: nowhere. */
 	readonly metricsPort: number | undefined;
-	/** Whether OpenCode's own share may make shares on the server that this starts. */
-	readonly opencodeShare: boolean;
 	readonly pollMs: number;
 	/** 0: text that streams is not put into the outbox. */
 	readonly checkpointMs: number;
@@ -118,7 +116,7 @@ const FIELDS = {
 	"redact-pattern": "redactPattern",
 	port: "port",
 	"metrics-port": "metricsPort",
-	"opencode-share": "opencodeShare",
+	...SERVER_FIELDS,
 	poll: "pollMs",
 	checkpoint: "checkpointMs",
 	"outbox-max": "outboxMaxBytes",
@@ -233,13 +231,7 @@ export const SETTINGS: Table = {
 		fallbackText: "off",
 		doc: "Answer Prometheus on http://127.0.0.1:PORT/metrics, and nowhere else; 0 takes any free port.",
 	},
-	"opencode-share": {
-		...{ field: "opencodeShare", hint: "off|on", expected: "off or on" },
-		parse: (text) => SWITCH.safeParse(text),
-		fallback: () => false,
-		fallbackText: "off",
-		doc: "on lets OpenCode's own share (config enterprise.url) make shares on this server, without a key: everybody who reaches it.",
-	},
+	...SERVER_SETTINGS,
 	poll: {
 		...{ field: "pollMs", hint: "DURATION", expected: `${DURATION_FORM}, from 10ms to 1h` },
 		parse: (text) => POLL.safeParse(text),

@@ -1,4 +1,5 @@
 import { ShareRefusal } from "../protocol/refusal.ts";
+import { type Allowance, UNLIMITED } from "./allowance.ts";
 import type { Redactor } from "./redact.ts";
 import type { Watcher } from "./watcher.ts";
 
@@ -18,6 +19,8 @@ export class Connection {
 	readonly #watchers = new Set<Watcher>();
 	readonly #callsMax: number;
 	readonly #watchersMax: number;
+	/** What this client may do of what costs. */
+	readonly allowance: Allowance;
 	#calls = 0;
 
 	/**
@@ -25,7 +28,8 @@ export class Connection {
 	 *
 	 * @param onKnown called when the client has shown a key or a secret.
 	 */
-	constructor(kind: "post" | "socket", redactor: Redactor, onKnown: () => void) {
+	constructor(kind: "post" | "socket", redactor: Redactor, onKnown: () => void, allowance = UNLIMITED) {
+		this.allowance = allowance;
 		this.#redactor = redactor;
 		this.#onKnown = onKnown;
 		this.#callsMax = kind === "post" ? CALLS_PER_POST : Number.POSITIVE_INFINITY;

@@ -19,6 +19,8 @@ export interface Client {
 	readonly address: string;
 	/** What it sent was encrypted on its way to this machine, or to the proxy. */
 	readonly isSecure: boolean;
+	/** It is on this machine, and nobody has forwarded what it sent. */
+	readonly isLocal: boolean;
 }
 
 /** Why a request goes no further. */
@@ -52,8 +54,9 @@ export class Gate {
 	/** Who sends it, whether it may or not. */
 	clientOf(request: IncomingMessage): Client {
 		const peer = plainAddress(request.socket.remoteAddress ?? "");
-		if (!this.#proxies.has(peer)) return { address: peer, isSecure: this.#options.isTls };
-		return { address: this.#forwardedFor(request) ?? peer, isSecure: lastOf(request, "x-forwarded-proto") === "https" };
+		if (!this.#proxies.has(peer)) return { address: peer, isSecure: this.#options.isTls, isLocal: isLoopback(peer) };
+		const isSecure = lastOf(request, "x-forwarded-proto") === "https";
+		return { address: this.#forwardedFor(request) ?? peer, isSecure, isLocal: false };
 	}
 
 	/** Undefined when it may pass. */

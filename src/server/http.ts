@@ -5,6 +5,7 @@ import { keys } from "../model/op.ts";
 import { MESSAGE_BYTES_MAX, MESSAGE_DEPTH_MAX } from "../protocol/limits.ts";
 import { refusalOf } from "../protocol/refusal.ts";
 import { Slug } from "../protocol/schema.ts";
+import { type Allowance, UNLIMITED } from "./allowance.ts";
 import { Bodies } from "./bodies.ts";
 import { Connection } from "./connection.ts";
 import { exportStream } from "./export.ts";
@@ -14,6 +15,7 @@ import { PostTransport } from "./post.ts";
 import type { Redactor } from "./redact.ts";
 import { Api, type RpcContext } from "./rpc.ts";
 import type { Holder } from "./share.ts";
+import { refused } from "./status.ts";
 
 export interface HttpContext extends RpcContext {
 	readonly redactor: Redactor;
@@ -23,6 +25,8 @@ export interface HttpContext extends RpcContext {
 	readonly url: (slug: string) => string;
 	/** Called when the client of a request has shown a key or a secret; with what the host gave the request along. */
 	readonly onKnown: (env: unknown) => void;
+	/** What the client of a request may do of what costs; with what the host gave the request along. Default: anything. */
+	readonly allowanceOf?: ((env: unknown) => Allowance) | undefined;
 }
 
 /** What a session of capnweb may be sent. */
@@ -90,10 +94,10 @@ async function withBody(c: Context, bodies: Bodies, use: (body: string) => Promi
 
 /** The capnweb batch of one POST. */
 async function answerBatch(c: Context, context: HttpContext, body: string): Promise<Response> {
-	const { redactor, logger, onKnown } = context;
+	const { redactor, logger, onKnown, allowanceOf } = context;
 	try {
 		const transport = new PostTransport(body);
-		const api = new Api(context, new Connection("post", redactor, () => onKnown(c.env)));
+		const api = new Api(context, new Connection("post", redactor, () => onKnown(c.env), allowanceOf?.(c.env)));
 		const session = new RpcSession(transport, api, { onSendError: redactor.sent, limits: RPC_LIMITS });
 		await transport.allReceived;
 		await session.drain();
@@ -108,17 +112,18 @@ async function answerBatch(c: Context, context: HttpContext, body: string): Prom
 /** Answers with a share that whoever has the link may view: 404 when there is none, 410 when it is gone. */
 async function withShare(
 	c: Context,
-	{ rules }: HttpContext,
+	{ rules, allowanceOf }: HttpContext,
 	answer: (holder: Holder, slug: string) => Promise<Response>,
 ): Promise<Response> {
 	const slug = Slug.safeParse(c.req.param("slug"));
 	if (!slug.success) return c.json({ error: "not_found" }, 404);
 	try {
-		return await answer(await rules.viewShare(slug.data), slug.data);
+		const allowance = allowanceOf?.(c.env) ?? UNLIMITED;
+		return await answer(await allowance.show(() => rules.viewShare(slug.data)), slug.data);
 	} catch (error) {
 		const refusal = refusalOf(error);
 		if (!refusal) throw error;
-		return c.json({ error: refusal.code }, refusal.code === "not_found" ? 404 : 410);
+		return refused(c, refusal, { error: refusal.code });
 	}
 }
 

@@ -10,9 +10,11 @@ import { listen } from "../model/listen.ts";
 import type { Logger } from "../model/logger.ts";
 import { version } from "../model/package.ts";
 import { LIMITS, type ShareLimits } from "../protocol/limits.ts";
+import { RATES, type Rates } from "../protocol/rates.ts";
 import { openDatabase } from "../sqlite/database.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { acquireLock, type Lock } from "../sqlite/lock.ts";
+import { Limiter, UNLIMITED } from "./allowance.ts";
 import { SETTLE_MS } from "./audit.ts";
 import { type CertificateFiles, followCertificate, readCertificate } from "./certificate.ts";
 import type { RandomBytes } from "./credential.ts";
@@ -51,6 +53,8 @@ export interface ShareServerOptions {
 	readonly logger: Logger;
 	/** Lower than LIMITS where this server takes less; the redemption tells them. */
 	readonly limits?: Partial<ShareLimits>;
+	/** What differs from RATES; whoever is on this machine is not limited, unless a trusted proxy forwards it. */
+	readonly rates?: Rates | undefined;
 	readonly clock?: Clock;
 	readonly random?: RandomBytes;
 	/** Told what is done, while it is done; undefined: nobody counts. */
@@ -102,9 +106,14 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 		const rules = new ShareRules(database.orm, { clock, random, serverKeys, url, limits, opencodeShare, meter });
 		const hub = new Hub();
 		const doors = new Doors();
+		const limiter = new Limiter({ ...RATES, ...options.rates }, clock);
+		const allowanceOf = (env: unknown) => {
+			const { address, isLocal } = gate.clientOf((env as HttpBindings).incoming);
+			return isLocal ? UNLIMITED : limiter.of(address);
+		};
 		const onKnown = (env: unknown) => doors.known((env as HttpBindings).incoming.socket);
 		const redactor = new Redactor(logger, random);
-		const context = { rules, hub, clock, redactor, logger, version: version(), url, onKnown };
+		const context = { rules, hub, clock, redactor, logger, version: version(), url, onKnown, allowanceOf };
 		const app = httpApp(context);
 		const fetch = (request: Request, env: unknown) => {
 			const turned = gate.turn((env as HttpBindings).incoming);

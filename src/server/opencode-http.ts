@@ -1,21 +1,24 @@
+import { Buffer } from "node:buffer";
 import type { Context, Hono } from "hono";
 import * as z from "zod";
 import type { Logger } from "../model/logger.ts";
-import type { Refusal } from "../protocol/codes.ts";
 import { SYNC_DEPTH_MAX, SYNC_VALUES_MAX } from "../protocol/limits.ts";
 import { depthOf, valuesIn } from "../protocol/nesting.ts";
 import { refusalOf, ShareRefusal } from "../protocol/refusal.ts";
 import { CreateShareRequest, Secret, Slug } from "../protocol/schema.ts";
+import { type Allowance, UNLIMITED } from "./allowance.ts";
 import { itemOf, type SyncItem } from "./opencode-item.ts";
-import type { SyncAck } from "./opencode-shares.ts";
+import { NOBODY, type SyncAck } from "./opencode-shares.ts";
 import { parse } from "./parse.ts";
 import { andThen, type Eventual, type Notices, type Rules } from "./rules.ts";
+import { refused } from "./status.ts";
 
 export interface OpencodeHttpContext {
 	readonly rules: Rules;
 	readonly hub: Notices;
 	readonly logger: Logger;
 	readonly onKnown: (env: unknown) => void;
+	readonly allowanceOf?: ((env: unknown) => Allowance) | undefined;
 	/** Reads a request's body and answers with what is made of it, or with why it was not read. */
 	readonly withBody: (c: Context, use: (body: string) => Promise<Response>) => Promise<Response>;
 }
@@ -23,16 +26,6 @@ export interface OpencodeHttpContext {
 const Create = z.object({ sessionID: CreateShareRequest.shape.session_id });
 const Delete = z.object({ secret: Secret });
 const Sync = z.object({ secret: Secret, data: z.array(z.unknown()) });
-
-/** How a refusal is told over plain HTTP. */
-const STATUS = {
-	not_found: 404,
-	denied: 403,
-	revoked: 410,
-	stale_epoch: 409,
-	invalid_request: 400,
-	busy: 503,
-} as const satisfies Record<Refusal, number>;
 
 /** Rejected items that an answer names; there may be as many as there are values in a body. */
 const TOLD_MAX = 100;
@@ -42,10 +35,22 @@ const TOLD_MAX = 100;
  * what is said to it and what people open is one address; `GET /api/share/:slug/data` is everybody's.
  */
 export function opencodeRoutes(app: Hono, context: OpencodeHttpContext): void {
-	const { rules, hub, onKnown } = context;
+	const { rules, hub, onKnown, allowanceOf } = context;
+	const allowance = (c: Context) => allowanceOf?.(c.env) ?? UNLIMITED;
+	/** The first piece of a sync is empty: it shows the secret. Each of the others appends. */
+	const paced = <T>(c: Context, sync: () => Eventual<T>, items: readonly SyncItem[]): Eventual<T> => {
+		if (items.length === 0) return allowance(c).show(sync);
+		allowance(c).append(
+			NOBODY,
+			items.reduce((sum, item) => sum + Buffer.byteLength(item.payload), 0),
+		);
+		return sync();
+	};
 	app.post("/api/share", (c) =>
 		answer(c, context, async (json) => {
-			const { slug, url, secret } = await rules.opencode.create(parse(Create, json, "body").sessionID);
+			const { sessionID } = parse(Create, json, "body");
+			allowance(c).create(NOBODY);
+			const { slug, url, secret } = await allowance(c).show(() => rules.opencode.create(sessionID));
 			return { id: slug, url, secret };
 		}),
 	);
@@ -54,17 +59,22 @@ export function opencodeRoutes(app: Hono, context: OpencodeHttpContext): void {
 			const slug = slugOf(c);
 			const { secret, data } = parse(Sync, json, "body");
 			return sync(context, data, (items) =>
-				andThen(rules.opencode.sync(slug, secret, items), (ack) => {
-					onKnown(c.env);
-					if (ack.applied > 0) hub.changed(ack.share_id);
-					return ack;
-				}),
+				andThen(
+					paced(c, () => rules.opencode.sync(slug, secret, items), items),
+					(ack) => {
+						onKnown(c.env);
+						if (ack.applied > 0) hub.changed(ack.share_id);
+						return ack;
+					},
+				),
 			);
 		}),
 	);
 	app.delete("/api/share/:slug", (c) =>
 		answer(c, context, async (json) => {
-			hub.ended(await rules.opencode.delete(slugOf(c), parse(Delete, json, "body").secret));
+			const slug = slugOf(c);
+			const { secret } = parse(Delete, json, "body");
+			hub.ended(await allowance(c).show(() => rules.opencode.delete(slug, secret)));
 			return {};
 		}),
 	);
@@ -132,7 +142,7 @@ function answer(
 		} catch (error) {
 			const refusal = refusalOf(error);
 			if (!refusal) throw error;
-			return c.json({ error: refusal.code, message: refusal.message }, STATUS[refusal.code]);
+			return refused(c, refusal);
 		}
 	});
 }

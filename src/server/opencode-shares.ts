@@ -16,7 +16,7 @@ import type { Registry, ShareRow } from "./registry.ts";
  * Whom a share belongs to that was made without a server key: no key has this hash, so nobody lists or claims it, and no
  * `restore --all` brings what a stranger wrote.
  */
-const NOBODY = "0".repeat(64);
+export const NOBODY = "0".repeat(64);
 
 export interface OpencodeSharesOptions {
 	/** Whether shares may be made. Those that there are can be written and deleted either way. */

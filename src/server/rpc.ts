@@ -1,3 +1,4 @@
+import { Buffer } from "node:buffer";
 import { RpcStub, RpcTarget } from "capnweb";
 import * as z from "zod";
 import type { Clock } from "../model/clock.ts";
@@ -20,6 +21,7 @@ import {
 	Slug,
 } from "../protocol/schema.ts";
 import type { Connection } from "./connection.ts";
+import { credentialHash } from "./credential.ts";
 import { parse } from "./parse.ts";
 import { andThen, type Eventual, type Notices, type Rules } from "./rules.ts";
 import type { Holder } from "./share.ts";
@@ -50,21 +52,25 @@ export class Api extends RpcTarget implements ShareRpc {
 	createShare(serverKey: string, request: CreateShareRequest): Promise<ShareGrant> {
 		return this.#connection.run(() => {
 			const key = parse(ServerKey, serverKey, "server_key");
-			return this.#known(this.#context.rules.createShare(key, parse(CreateShareRequest, request, "request")));
+			const parsed = parse(CreateShareRequest, request, "request");
+			this.#connection.allowance.create(credentialHash(key));
+			return this.#known(() => this.#context.rules.createShare(key, parsed));
 		});
 	}
 
 	listShares(serverKey: string, after?: string): Promise<ListingPage> {
 		return this.#connection.run(() => {
 			const key = parse(ServerKey, serverKey, "server_key");
-			return this.#known(this.#context.rules.listShares(key, parse(ShareId.optional(), after, "after")));
+			const from = parse(ShareId.optional(), after, "after");
+			return this.#known(() => this.#context.rules.listShares(key, from));
 		});
 	}
 
 	claimShare(serverKey: string, request: ClaimRequest): Promise<ShareGrant> {
 		return this.#connection.run(() => {
 			const key = parse(ServerKey, serverKey, "server_key");
-			const claimed = this.#known(this.#context.rules.claimShare(key, parse(ClaimRequest, request, "request")));
+			const parsed = parse(ClaimRequest, request, "request");
+			const claimed = this.#known(() => this.#context.rules.claimShare(key, parsed));
 			return andThen(claimed, (grant) => {
 				this.#context.hub.ended(grant.share_id);
 				return grant;
@@ -75,21 +81,23 @@ export class Api extends RpcTarget implements ShareRpc {
 	redeemShare(shareId: string, secret: string): Promise<ShareCapability> {
 		return this.#connection.run(() => {
 			const id = parse(ShareId, shareId, "share_id");
-			const redeemed = this.#known(this.#context.rules.redeemShare(id, parse(Secret, secret, "secret")));
+			const parsed = parse(Secret, secret, "secret");
+			const redeemed = this.#known(() => this.#context.rules.redeemShare(id, parsed));
 			return andThen(redeemed, (holder) => this.#capability(holder));
 		});
 	}
 
 	viewShare(slug: string): Promise<ShareCapability> {
 		return this.#connection.run(() => {
-			const viewed = this.#context.rules.viewShare(parse(Slug, slug, "slug"));
+			const parsed = parse(Slug, slug, "slug");
+			const viewed = this.#connection.allowance.show(() => this.#context.rules.viewShare(parsed));
 			return andThen(viewed, (holder) => this.#capability(holder));
 		});
 	}
 
 	/** What took a key or a secret; whoever got it has shown one. */
-	#known<T>(decided: Eventual<T>): Eventual<T> {
-		return andThen(decided, (value) => {
+	#known<T>(decide: () => Eventual<T>): Eventual<T> {
+		return andThen(this.#connection.allowance.show(decide), (value) => {
 			this.#connection.known();
 			return value;
 		});
@@ -134,7 +142,10 @@ class Capability extends RpcTarget implements ShareCapability {
 
 	appendOps(batch: AppendBatch): Promise<OpAck> {
 		return this.#write("appendOps", () => {
-			const appended = this.#context.rules.appendOps(this.#holder, parse(AppendBatch, batch, "batch"));
+			const parsed = parse(AppendBatch, batch, "batch");
+			const bytes = parsed.ops.reduce((sum, op) => sum + Buffer.byteLength(op.payload), 0);
+			this.#connection.allowance.append(this.#holder.owner, bytes);
+			const appended = this.#context.rules.appendOps(this.#holder, parsed);
 			return andThen(appended, (ack) => {
 				if (ack.applied.length > 0) this.#context.hub.changed(this.#holder.share_id);
 				return ack;

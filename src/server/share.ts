@@ -20,6 +20,7 @@ import { AuditLog } from "./audit.ts";
 import { credentialHash, newSlug } from "./credential.ts";
 import { Entities } from "./entity.ts";
 import { Grants, type GrantsOptions } from "./grants.ts";
+import type { Holder } from "./holder.ts";
 import { Ledger } from "./ledger.ts";
 import { Listings } from "./listings.ts";
 import { measured, type ServerMeter } from "./meter.ts";
@@ -27,6 +28,8 @@ import { OpencodeShares } from "./opencode-shares.ts";
 import { Owners } from "./owners.ts";
 import { deleted, noScope, notFound, stale } from "./refusals.ts";
 import { Registry, type ShareRow } from "./registry.ts";
+
+export type { Holder } from "./holder.ts";
 
 export interface ShareRulesOptions extends GrantsOptions {
 	/** Who may make shares. */
@@ -38,15 +41,6 @@ export interface ShareRulesOptions extends GrantsOptions {
 	readonly meter?: ServerMeter | undefined;
 	/** Whether OpenCode's own share, which shows no server key, may make shares here; default false. */
 	readonly opencodeShare?: boolean;
-}
-
-/** Who calls, as a redemption found it. What it may do is judged anew in every transaction. */
-export interface Holder {
-	readonly share_id: string;
-	readonly scope: "append" | "view";
-	readonly capability_epoch: number;
-	/** The secret it was redeemed with, so that a revocation that keeps it can tell it again; null for scope "view". */
-	readonly secret: string | null;
 }
 
 /**
@@ -129,7 +123,7 @@ export class ShareRules {
 			const row = this.#grants.proven(this.#registry.byId(share_id), secret);
 			if (row.deleted_at !== null) throw deleted();
 			this.#audit.record({ event: "redeemed", method: "redeemShare", share_id });
-			return { share_id, scope: "append", capability_epoch: row.capability_epoch, secret };
+			return { share_id, scope: "append", capability_epoch: row.capability_epoch, owner: row.owner, secret };
 		});
 	}
 
@@ -139,7 +133,8 @@ export class ShareRules {
 			const row = this.#grants.linked(slug);
 			if (row.deleted_at !== null) throw deleted();
 			this.#audit.record({ event: "redeemed", method: "viewShare", share_id: row.share_id });
-			return { share_id: row.share_id, scope: "view", capability_epoch: row.capability_epoch, secret: null };
+			const { share_id, owner, capability_epoch } = row;
+			return { share_id, scope: "view", capability_epoch, owner, secret: null };
 		});
 	}
 

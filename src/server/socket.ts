@@ -6,6 +6,7 @@ import { type WebSocket, WebSocketServer } from "ws";
 import { DEFLATE } from "../protocol/deflate.ts";
 import { MESSAGE_BYTES_MAX } from "../protocol/limits.ts";
 import { guarded } from "../protocol/message.ts";
+import type { Allowance } from "./allowance.ts";
 import { Connection } from "./connection.ts";
 import { domSocket } from "./dom-socket.ts";
 import { type HttpContext, RPC_LIMITS } from "./http.ts";
@@ -55,7 +56,9 @@ export class Sockets {
 	}
 
 	upgrade(request: IncomingMessage, socket: Duplex, head: Buffer): void {
-		this.#server.handleUpgrade(request, socket, head, (peer) => this.#serve(peer, socket as Socket));
+		this.#server.handleUpgrade(request, socket, head, (peer) => {
+			this.#serve(peer, socket as Socket, this.#context.allowanceOf?.({ incoming: request }));
+		});
 	}
 
 	/** Asks every peer to go; `terminate` makes those go that did not. */
@@ -68,10 +71,10 @@ export class Sockets {
 		for (const peer of this.#server.clients) peer.terminate();
 	}
 
-	#serve(peer: WebSocket, socket: Socket): void {
+	#serve(peer: WebSocket, socket: Socket, allowance: Allowance | undefined): void {
 		const { redactor, onKnown } = this.#context;
 		const transport = guarded(new WebSocketTransport(domSocket(peer, MESSAGE_BYTES_MAX)), "client");
-		const connection = new Connection("socket", redactor, () => onKnown({ incoming: { socket } }));
+		const connection = new Connection("socket", redactor, () => onKnown({ incoming: { socket } }), allowance);
 		const session = new RpcSession(transport, new Api(this.#context, connection), {
 			// capnweb prepares a last word for a peer that has left, too; nobody gets it.
 			onSendError: (error) => (peer.readyState === peer.OPEN ? redactor.sent(error) : error),

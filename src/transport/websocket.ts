@@ -1,5 +1,5 @@
 import { RpcSession, WebSocketTransport } from "capnweb";
-import { WebSocket } from "ws";
+import { type ClientOptions, WebSocket } from "ws";
 import type { Clock } from "../model/clock.ts";
 import { DEFLATE } from "../protocol/deflate.ts";
 import { MESSAGE_BYTES_MAX } from "../protocol/limits.ts";
@@ -13,8 +13,9 @@ import type { Timing } from "./timing.ts";
 /** Begins to open a WebSocket; the platform's own `ws` unless a test owns the network. */
 export type Dial = (url: string) => WebSocket;
 
-export const dialWebSocket: Dial = (url) =>
-	new WebSocket(url, { perMessageDeflate: DEFLATE, maxPayload: MESSAGE_BYTES_MAX });
+export function dialWebSocket(url: string, options: ClientOptions = {}): WebSocket {
+	return new WebSocket(url, { perMessageDeflate: DEFLATE, maxPayload: MESSAGE_BYTES_MAX, ...options });
+}
 
 /**
  * Waits until a WebSocket is open and proves by a pong that frames pass both ways; some proxies grant the upgrade and no more.

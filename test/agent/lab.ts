@@ -11,10 +11,11 @@ import type { OpIntent } from "../../src/model/op.ts";
 import type { Capture } from "../../src/outbox/append.ts";
 import { type Outbox, openOutbox } from "../../src/outbox/outbox.ts";
 import type { ShareLimits } from "../../src/protocol/limits.ts";
-import { type ShareServer, startShareServer } from "../../src/server/node.ts";
+import { type ShareServer, type ShareServerOptions, startShareServer } from "../../src/server/node.ts";
 import { capnwebTransport } from "../../src/transport/capnweb.ts";
 import type { Timing } from "../../src/transport/timing.ts";
 import type { RedeemedShare } from "../../src/transport/transport.ts";
+import type { Dial } from "../../src/transport/websocket.ts";
 import { discard } from "../evidence/folder.ts";
 import { recorded, secret } from "../evidence/record.ts";
 import { type FaultProxy, startProxy } from "../fixture/proxy.ts";
@@ -67,6 +68,10 @@ export interface LabOptions {
 	readonly timing?: Partial<Timing>;
 	/** Of the server, where they are lower than LIMITS. */
 	readonly limits?: Partial<ShareLimits>;
+	/** What differs in the server. */
+	readonly server?: Partial<ShareServerOptions>;
+	/** How the agent opens its WebSockets. */
+	readonly dial?: Dial;
 	/** Default 0.01: waits are short. */
 	readonly random?: () => number;
 	/** Where its folder is made; the system's folder for temporary files unless given. */
@@ -85,8 +90,12 @@ export async function openLab(options: LabOptions = {}): Promise<Lab> {
 	const truth = new Map<string, EntityState[]>();
 	const seqs = new Map<string, number>();
 	const { limits = {} } = options;
+	// What a test changes in `options.server` holds from the next start on.
 	const start = (databasePath = join(dir, "share.db")) =>
-		startShareServer({ databasePath, serverKeys: [SERVER_KEY], port: 0, logger, clock: systemClock, limits });
+		startShareServer({
+			...{ databasePath, serverKeys: [SERVER_KEY], port: 0, logger, clock: systemClock, limits },
+			...options.server,
+		});
 	let server: ShareServer | undefined = await start();
 	const proxy = await startProxy({ targetPort: server.port });
 	let outbox = await openOutbox(join(dir, "outbox.db"));
@@ -128,7 +137,8 @@ export async function openLab(options: LabOptions = {}): Promise<Lab> {
 		},
 		start() {
 			const stop = new AbortController();
-			const transport = capnwebTransport({ url: proxy.url, clock: systemClock, timing: options.timing ?? {} });
+			const { timing = {}, dial } = options;
+			const transport = capnwebTransport({ url: proxy.url, clock: systemClock, timing, ...(dial && { dial }) });
 			const flusher = new Flusher({
 				...{ outbox, transport, mode: "auto", clock: systemClock, log: logger, owner: "lab" },
 				random: options.random ?? (() => 0.01),

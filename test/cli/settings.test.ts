@@ -9,6 +9,7 @@ import { pathsIn } from "../../src/cli/paths.ts";
 import { remoteServer, resolveSettings, settingsArgs } from "../../src/cli/settings.ts";
 import { isList, SETTING_NAMES, variableOf } from "../../src/cli/settings-table.ts";
 import { OutboxError } from "../../src/model/errors.ts";
+import { RATES } from "../../src/protocol/rates.ts";
 import { tempFolder } from "../outbox/fixture.ts";
 
 const HOME = "/home/someone";
@@ -51,7 +52,34 @@ describe("a setting", () => {
 			...{ redact: [], redactPattern: [] },
 			opencodeBin: "opencode",
 			opencodeShare: false,
+			...{ limitCreates: RATES.creates, limitRedemptions: RATES.redemptions },
+			...{ limitGuesses: RATES.guesses, limitAppend: RATES.appendBytes },
 		});
+	});
+
+	test.each([
+		["limit-creates", "600/1m", { amount: 600, ms: 60_000 }],
+		["limit-creates", "off", undefined],
+		["limit-guesses", "0/1s", undefined],
+		["limit-append", "1.5MiB/500ms", { amount: 1.5 * 1024 ** 2, ms: 500 }],
+		["limit-append", "0", undefined],
+	] as const)("%s may be %s", (name, text, rate) => {
+		const field = {
+			"limit-creates": "limitCreates",
+			"limit-guesses": "limitGuesses",
+			"limit-append": "limitAppend",
+		} as const;
+		expect(resolve({ flags: { [name]: text } }).settings()[field[name]]).toEqual(rate);
+	});
+
+	test.each([
+		["limit-creates", "600"],
+		["limit-creates", "600/1h"],
+		["limit-creates", "1MiB/1s"],
+		["limit-append", "600/1m"],
+		["limit-append", "1MiB/1s/1s"],
+	])("%s may not be %s", (name, text) => {
+		expect(() => resolve({ flags: { [name]: text } }).settings()).toThrow(`--${name} ${text}: expected a`);
 	});
 
 	test.each([
