@@ -21,6 +21,7 @@ const SOURCES = FILES.filter((path) => /^src\/.*\.ts$/.test(path));
 const FLOORS: Readonly<Record<string, number>> = {
 	model: 0,
 	metrics: 1,
+	page: 2,
 	protocol: 1,
 	redaction: 1,
 	sqlite: 1,
@@ -34,7 +35,7 @@ const FLOORS: Readonly<Record<string, number>> = {
 	"index.ts": 6,
 	"plugin.ts": 6,
 };
-const BELOW_THE_SERVER = ["model", "protocol", "sqlite"];
+const BELOW_THE_SERVER = ["model", "protocol", "sqlite", "page"];
 /** Where the client meets the server: the embedded one, `serve`, and the public names. */
 const STARTS_A_SERVER = ["src/agent/server-link.ts", "src/cli/serve.ts", "src/index.ts"];
 /** Where a server's file is copied, while it runs or not. */

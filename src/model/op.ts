@@ -1,5 +1,3 @@
-import { hash } from "node:crypto";
-
 /** What an op can say, and about which kind of entity. Closed: both sides refuse anything else. */
 export const OP_TYPES = [
 	"session",
@@ -72,9 +70,4 @@ export interface OpIntent {
 	readonly key: string;
 	/** Canonical JSON text. */
 	readonly payload: string;
-}
-
-/** What an op's bytes are checked against whenever they are reserved: hex sha256, 64 characters. */
-export function opHash(op: OpIntent): string {
-	return hash("sha256", `${op.op_id}\n${op.type}\n${op.key}\n${op.payload}`, "hex");
 }

@@ -6,12 +6,12 @@ import {
 	messageKeyOf,
 	type OpIntent,
 	type OpType,
-	opHash,
 	partsRange,
 	REMOVALS,
 	sameWatermark,
 	type Watermark,
 } from "../model/op.ts";
+import { opHash } from "../model/op-hash.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { buryOp } from "./bury.ts";
 import { isRemovable } from "./known.ts";

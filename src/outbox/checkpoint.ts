@@ -1,5 +1,6 @@
 import { digestOf } from "../model/json.ts";
-import { messageKeyOf, type OpIntent, type OpType, opHash } from "../model/op.ts";
+import { messageKeyOf, type OpIntent, type OpType } from "../model/op.ts";
+import { opHash } from "../model/op-hash.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { opLine } from "./append.ts";
 import { watermarkOf } from "./watermark.ts";

@@ -1,5 +1,6 @@
 import { digestOf } from "../model/json.ts";
-import { type OpIntent, type OpType, opHash } from "../model/op.ts";
+import type { OpIntent, OpType } from "../model/op.ts";
+import { opHash } from "../model/op-hash.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { pendingCount } from "./pending.ts";
 

@@ -1,5 +1,6 @@
 import { OutboxError } from "../model/errors.ts";
-import { type OpType, opHash, type Watermark } from "../model/op.ts";
+import type { OpType, Watermark } from "../model/op.ts";
+import { opHash } from "../model/op-hash.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { freeze } from "./frozen.ts";
 import { watermarkOf } from "./watermark.ts";

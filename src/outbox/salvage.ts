@@ -1,4 +1,5 @@
-import { type OpIntent, opHash } from "../model/op.ts";
+import type { OpIntent } from "../model/op.ts";
+import { opHash } from "../model/op-hash.ts";
 import type { Sqlite, SqlValue } from "../sqlite/driver.ts";
 import { pendingCount } from "./pending.ts";
 import { WANTED } from "./session.ts";

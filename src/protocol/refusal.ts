@@ -6,6 +6,8 @@ export interface RefusalDetails {
 	readonly capability_epoch?: number;
 	/** For `denied`: what was shown was good until then, in epoch ms, when another machine took the share over. */
 	readonly claimed_at?: number;
+	/** For `revoked`: the share itself was deleted, and not just what names it rotated away. */
+	readonly deleted?: true;
 }
 
 /**
@@ -44,12 +46,13 @@ export function refusalOf(thrown: unknown): ShareRefusal | undefined {
 
 /** The members that we know, where they are what they should be. */
 function detailsOf(told: unknown): RefusalDetails {
-	const { capability_epoch, claimed_at } = (typeof told === "object" && told !== null ? told : {}) as Record<
+	const { capability_epoch, claimed_at, deleted } = (typeof told === "object" && told !== null ? told : {}) as Record<
 		keyof RefusalDetails,
 		unknown
 	>;
 	return {
 		...(typeof capability_epoch === "number" ? { capability_epoch } : {}),
 		...(Number.isSafeInteger(claimed_at) ? { claimed_at: claimed_at as number } : {}),
+		...(deleted === true ? { deleted } : {}),
 	};
 }

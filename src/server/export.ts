@@ -19,14 +19,14 @@ export async function exportStream(
 	holder: Holder,
 	redact: (error: unknown) => Error,
 ): Promise<ReadableStream<Uint8Array>> {
-	const keys = await rules.exportKeys(holder);
+	const keys = await rules.viewing.exportKeys(holder);
 	const encoder = new TextEncoder();
 	let next = 0;
 	let separator = "[";
 	const nextChunk = async () => {
 		let chunk = "";
 		for (; next < keys.length && chunk.length < CHUNK_CHARS; next++) {
-			const found = await rules.entity(holder, keys[next] ?? "");
+			const found = await rules.viewing.entity(holder, keys[next] ?? "");
 			if (!found) continue;
 			chunk += `${separator}{"type":"${found.type}","data":${dataOf(found)}}`;
 			separator = ",\n";

@@ -1,16 +1,16 @@
 import { RpcSession } from "capnweb";
 import { type Context, Hono } from "hono";
 import type { Logger } from "../model/logger.ts";
-import { keys } from "../model/op.ts";
 import { MESSAGE_BYTES_MAX, MESSAGE_DEPTH_MAX } from "../protocol/limits.ts";
 import { refusalOf } from "../protocol/refusal.ts";
 import { Slug } from "../protocol/schema.ts";
 import { type Allowance, UNLIMITED } from "./allowance.ts";
+import type { AssetFiles } from "./asset.ts";
 import { Bodies } from "./bodies.ts";
 import { Connection } from "./connection.ts";
 import { exportStream } from "./export.ts";
 import { opencodeRoutes } from "./opencode-http.ts";
-import { PAGE_CSP, sharePage } from "./page.ts";
+import { type Lost, PAGE_PATHS, pageRoutes } from "./page-http.ts";
 import { PostTransport } from "./post.ts";
 import type { Redactor } from "./redact.ts";
 import { Api, type RpcContext } from "./rpc.ts";
@@ -21,6 +21,8 @@ export interface HttpContext extends RpcContext {
 	readonly redactor: Redactor;
 	readonly logger: Logger;
 	readonly version: string;
+	/** The scripts of the pages; without them the pages show what they can. */
+	readonly assets?: AssetFiles;
 	/** The public link of a slug. */
 	readonly url: (slug: string) => string;
 	/** Called when the client of a request has shown a key or a secret; with what the host gave the request along. */
@@ -52,15 +54,7 @@ export function httpApp(context: HttpContext): Hono {
 	app.onError((error, c) => c.json({ error: context.redactor.ours(error).message }, 500));
 	app.notFound((c) => c.json({ error: "not_found" }, 404));
 
-	app.get("/", (c) => c.text("This is a share server of opencode-outbox.\n"));
 	app.get("/health", (c) => c.json({ status: "ok", version: context.version }));
-	app.get("/share/:slug", (c) =>
-		withShare(c, context, async (holder, slug) => {
-			const isDeletedAtSource = (await context.rules.entity(holder, keys.sessionDeleted)) !== undefined;
-			c.header("content-security-policy", PAGE_CSP);
-			return c.html(sharePage(await titleOf(context, holder), context.url(slug), isDeletedAtSource));
-		}),
-	);
 	app.get("/api/share/:slug/data", (c) =>
 		withShare(c, context, async (holder) =>
 			c.body(await exportStream(context.rules, holder, (error) => context.redactor.ours(error)), 200, {
@@ -68,13 +62,19 @@ export function httpApp(context: HttpContext): Hono {
 			}),
 		),
 	);
+	pageRoutes(app, {
+		...context,
+		assets: context.assets ?? new Map(),
+		viewing: context.rules.viewing,
+		withShare: (c, answer, lost) => withShare(c, context, answer, lost),
+	});
 	app.post("/rpc", (c) => withBody(c, bodies, (body) => answerBatch(c, context, body)));
 	opencodeRoutes(app, { ...context, withBody: (c, use) => withBody(c, bodies, use) });
 
 	const only = (allow: string, ...paths: string[]) => {
 		for (const path of paths) app.all(path, (c) => c.json({ error: "method_not_allowed" }, 405, { allow }));
 	};
-	only("GET, HEAD", "/", "/health", "/share/:slug", "/api/share/:slug/data");
+	only("GET, HEAD", "/health", "/api/share/:slug/data", ...PAGE_PATHS);
 	only("POST", "/rpc", "/api/share", "/api/share/:slug/sync");
 	only("DELETE", "/api/share/:slug");
 	return app;
@@ -114,22 +114,18 @@ async function withShare(
 	c: Context,
 	{ rules, allowanceOf }: HttpContext,
 	answer: (holder: Holder, slug: string) => Promise<Response>,
+	lost?: (how: Lost) => Response,
 ): Promise<Response> {
 	const slug = Slug.safeParse(c.req.param("slug"));
-	if (!slug.success) return c.json({ error: "not_found" }, 404);
+	if (!slug.success) return lost?.("not_found") ?? c.json({ error: "not_found" }, 404);
 	try {
 		const allowance = allowanceOf?.(c.env) ?? UNLIMITED;
 		return await answer(await allowance.show(() => rules.viewShare(slug.data)), slug.data);
 	} catch (error) {
 		const refusal = refusalOf(error);
 		if (!refusal) throw error;
-		return refused(c, refusal, { error: refusal.code });
+		const how = refusal.code === "revoked" && refusal.details.deleted ? "deleted" : refusal.code;
+		const isLost = how === "not_found" || how === "revoked" || how === "deleted";
+		return (isLost && lost?.(how)) || refused(c, refusal, { error: refusal.code });
 	}
-}
-
-async function titleOf({ rules }: HttpContext, holder: Holder): Promise<string> {
-	const found = await rules.entity(holder, keys.session);
-	const session: unknown = found && JSON.parse(found.payload);
-	const title = typeof session === "object" && session !== null && "title" in session ? session.title : undefined;
-	return typeof title === "string" && title !== "" ? title : "An OpenCode session";
 }

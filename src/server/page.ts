@@ -1,31 +1,136 @@
-import { hash } from "node:crypto";
-import { html, raw } from "hono/html";
+import { keys, messageIdOf, messageKeyOf, partsRange } from "../model/op.ts";
+import { instant } from "../page/amount.ts";
+import { type Assets, shareEnd, shareStart } from "../page/document.ts";
+import { parsed } from "../page/json.ts";
+import { frame, orderOf } from "../page/message.ts";
+import { part } from "../page/part.ts";
+import { titleOf, undoneFrom } from "../page/session.ts";
+import { NONE_SPENT, spentBy, sum } from "../page/spent.ts";
+import type { Child } from "../page/tool.ts";
+import type { Rules } from "./rules.ts";
+import type { Holder } from "./share.ts";
+import type { ChildShare, Outline, OutlinedMessage } from "./viewing.ts";
 
-const STYLE = `
-body { max-width: 42rem; margin: 4rem auto; padding: 0 1rem; font: 16px/1.5 system-ui, sans-serif; }
-pre { padding: 1rem; overflow-x: auto; border: 1px solid; border-radius: 4px; }
-`;
+/** Characters gathered before they are sent on. */
+const CHUNK_CHARS = 64 * 1024;
 
-/** Lets in the page's own style and nothing else: no script, no image, no frame. */
-export const PAGE_CSP = `default-src 'none'; style-src 'sha256-${hash("sha256", STYLE, "base64")}'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'`;
+export interface PageOptions {
+	readonly viewing: Rules["viewing"];
+	readonly holder: Holder;
+	readonly slug: string;
+	/** The public link of the share. */
+	readonly url: string;
+	readonly assets: Assets;
+	/** Epoch ms. */
+	readonly now: number;
+	/** What a page that breaks off does so with: a host may show that error to the client. */
+	readonly redact: (error: unknown) => Error;
+}
 
-/** What a person sees who opens a share's link. The title is the session's own and is escaped. */
-export function sharePage(title: string, url: string, isDeletedAtSource: boolean) {
-	return html`<!doctype html>
-<html lang="en">
-<head>
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width, initial-scale=1">
-<meta name="robots" content="noindex">
-<title>${title}</title>
-${raw(`<style>${STYLE}</style>`)}
-</head>
-<body>
-<h1>${title}</h1>
-<p>A shared OpenCode session. To read it and go on with it, import it into your own OpenCode:</p>
-<pre>opencode import ${url}</pre>
-${isDeletedAtSource ? html`<p>Its owner has deleted the session in OpenCode since; this copy stays until it is unshared.</p>` : ""}
-</body>
-</html>
-`;
+/**
+ * The page of a share, as bytes: it holds one message at a time, however long the session is.
+ *
+ * Each message and part is shown as it is when its turn comes; all that changes after the cursor in the page's head comes
+ * again to whoever watches from there. When the share goes meanwhile, the page breaks off.
+ */
+export function sharePage(options: PageOptions): ReadableStream<Uint8Array> {
+	const pieces = piecesOf(options);
+	const encoder = new TextEncoder();
+	return new ReadableStream(
+		{
+			async pull(controller) {
+				try {
+					// Rendering is work; between two chunks, others have their turn (G5).
+					await new Promise((resolve) => setTimeout(resolve));
+					let chunk = "";
+					while (chunk.length < CHUNK_CHARS) {
+						const next = await pieces.next();
+						if (!next.done) chunk += next.value;
+						else {
+							controller.enqueue(encoder.encode(chunk));
+							controller.close();
+							return;
+						}
+					}
+					controller.enqueue(encoder.encode(chunk));
+				} catch (error) {
+					controller.error(options.redact(error));
+				}
+			},
+		},
+		{ highWaterMark: 0 },
+	);
+}
+
+async function* piecesOf({ viewing, holder, slug, url, assets, now }: PageOptions): AsyncGenerator<string> {
+	const outline = await viewing.outline(holder);
+	const told = async (key: string) => parsed((await viewing.entity(holder, key))?.payload ?? "");
+	const session = await told(keys.session);
+	const { messages, parts, undone } = shownOf(outline, session);
+	const children = childrenOf(await viewing.children(holder));
+	const facts = {
+		session,
+		todos: await told(keys.todo),
+		diff: await told(keys.sessionDiff),
+		isDeletedAtSource: (await viewing.entity(holder, keys.sessionDeleted)) !== undefined,
+		children: [...children.values()],
+		spent: messages.map(spentByOutlined).reduce(sum, NONE_SPENT),
+		undone,
+		url,
+	};
+	yield shareStart(facts, slug, outline.cursor, instant(now), assets).html;
+	for (const { key, isStored } of messages) {
+		const found = await viewing.entity(holder, key);
+		// Removed meanwhile.
+		if (isStored && found === undefined) continue;
+		const { open, close } = frame(key, parsed(found?.payload ?? ""));
+		yield open.html;
+		let [from, to] = partsRange(messageIdOf(key) ?? "");
+		if (parts?.of === key) to = parts.before;
+		for (;;) {
+			const page = await viewing.entities(holder, from, to);
+			for (const entity of page) yield part(entity.key, parsed(entity.payload), { children }).html;
+			const last = page.at(-1)?.key;
+			if (last === undefined) break;
+			from = `${last}\0`;
+		}
+		yield close.html;
+	}
+	yield shareEnd(messages.length === 0).html;
+}
+
+interface Placed extends Partial<OutlinedMessage> {
+	readonly key: string;
+	readonly order: string;
+	/** False for a message of which only parts have come so far. */
+	readonly isStored: boolean;
+}
+
+/** What of a session is shown, in its order: not what an undo has taken back. */
+function shownOf(outline: Outline, session: unknown) {
+	const stored = outline.messages.map((message): Placed => {
+		const order = orderOf(message.key, { time: { created: message.created } });
+		return { ...message, order, isStored: true };
+	});
+	const known = new Set(stored.map(({ key }) => key));
+	const lone = new Set(outline.parts.map((key) => messageKeyOf(key) ?? "").filter((key) => !known.has(key)));
+	const headless = [...lone].map((key): Placed => ({ key, order: orderOf(key, {}), isStored: false }));
+	const all = [...stored, ...headless].sort((a, b) => (a.order < b.order ? -1 : 1));
+	const cut = undoneFrom(session);
+	const at = cut === undefined ? -1 : all.findIndex(({ key }) => key === keys.message(cut.messageId));
+	if (cut === undefined || at === -1) return { messages: all, parts: undefined, undone: 0 };
+	const { messageId, partId } = cut;
+	const messages = all.slice(0, partId === undefined ? at : at + 1);
+	const parts =
+		partId === undefined ? undefined : { of: keys.message(messageId), before: keys.part(messageId, partId) };
+	return { messages, parts, undone: all.length - at };
+}
+
+function spentByOutlined({ role, cost, tokens }: Placed) {
+	return role === "user" ? NONE_SPENT : spentBy({ cost, tokens: parsed(typeof tokens === "string" ? tokens : "") });
+}
+
+export function childrenOf(shares: readonly ChildShare[]): Map<string, Child> {
+	const told = ({ slug, title }: ChildShare): Child => ({ path: `/share/${slug}`, title: titleOf({ title }) });
+	return new Map(shares.map((child) => [child.session_id, told(child)]));
 }

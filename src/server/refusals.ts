@@ -5,7 +5,7 @@ export function notFound(): ShareRefusal {
 }
 
 export function deleted(): ShareRefusal {
-	return new ShareRefusal("revoked", "The share was deleted.");
+	return new ShareRefusal("revoked", "The share was deleted.", { details: { deleted: true } });
 }
 
 export function rotated(): ShareRefusal {

@@ -1,5 +1,6 @@
 import type { OpencodeShares } from "./opencode-shares.ts";
 import type { ShareRules } from "./share.ts";
+import type { Viewing } from "./viewing.ts";
 import type { Watcher } from "./watcher.ts";
 
 /** A value, or a promise of one where another object has to be asked for it. */
@@ -12,8 +13,9 @@ type Asked<T> = {
 };
 
 /** The rules as the calls of clients reach them: ShareRules itself, or the object of the share that has them. */
-export type Rules = Asked<Omit<ShareRules, "opencode" | "settle">> & {
+export type Rules = Asked<Omit<ShareRules, "opencode" | "settle" | "viewing">> & {
 	readonly opencode: Asked<Pick<OpencodeShares, "create" | "sync" | "delete">>;
+	readonly viewing: Asked<Pick<Viewing, keyof Viewing>>;
 };
 
 /** Who is told of changes: the Hub of one process, or, where the shares' objects tell it themselves, whoever asks those. */

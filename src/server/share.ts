@@ -1,6 +1,5 @@
 import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
 import { assert } from "../model/assert.ts";
-import type { OpType } from "../model/op.ts";
 import { LEDGER_OPS, LIMITS, type ShareLimits } from "../protocol/limits.ts";
 import { ShareRefusal } from "../protocol/refusal.ts";
 import type {
@@ -28,6 +27,7 @@ import { OpencodeShares } from "./opencode-shares.ts";
 import { Owners } from "./owners.ts";
 import { deleted, noScope, notFound, stale } from "./refusals.ts";
 import { Registry, type ShareRow } from "./registry.ts";
+import { type Decide, Viewing } from "./viewing.ts";
 
 export type { Holder } from "./holder.ts";
 
@@ -62,6 +62,8 @@ export class ShareRules {
 	readonly limits: ShareLimits;
 	/** What OpenCode's own share may do. */
 	readonly opencode: OpencodeShares;
+	/** What its link and its page show of a share. */
+	readonly viewing: Viewing;
 
 	constructor(db: BaseSQLiteDatabase<"sync", unknown>, options: ShareRulesOptions) {
 		const ledgerOps = options.ledgerOps ?? LEDGER_OPS;
@@ -76,6 +78,8 @@ export class ShareRules {
 		this.#registry = new Registry(db);
 		this.#grants = new Grants(this.#registry, options);
 		this.#listings = new Listings(db, options.url);
+		const look: Decide = (method, holder, body) => this.#decide(method, holder, () => body(this.#held(holder)));
+		this.viewing = new Viewing(db, this.#entities, look);
 		this.opencode = new OpencodeShares({
 			isOpen: options.opencodeShare ?? false,
 			limits: this.limits,
@@ -203,16 +207,6 @@ export class ShareRules {
 	/** Throws unless the holder may publish deltas now; there is nothing to store. */
 	publishDelta(holder: Holder): void {
 		this.#decide("publishDelta", holder, () => this.#held(holder, "append"));
-	}
-
-	/** Keys of what OpenCode imports, in its order. */
-	exportKeys(holder: Holder): string[] {
-		return this.#decide("export", holder, () => this.#entities.exportKeys(this.#held(holder).share_id));
-	}
-
-	/** One live entity, or undefined. */
-	entity(holder: Holder, key: string): { type: OpType; payload: string } | undefined {
-		return this.#decide("export", holder, () => this.#entities.get(this.#held(holder).share_id, key));
 	}
 
 	/** Bumps the epoch (a time: a restored server gives none out twice), so no capability so far does anything; rotates. */

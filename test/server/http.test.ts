@@ -102,23 +102,6 @@ describe("what OpenCode imports", () => {
 	});
 });
 
-describe("the page of a share", () => {
-	test("escapes the title, runs nothing, and says how to import", async () => {
-		const { grant } = await shared();
-		const response = await fetch(grant.url);
-		const text = await response.text();
-		expect(text).not.toContain("<script");
-		expect(text).toContain("&lt;script&gt;");
-		expect(text).toContain(`opencode import ${grant.url}`);
-		expect(response.headers.get("content-security-policy")).toMatch(/^default-src 'none'; style-src 'sha256-/);
-	});
-
-	test("says so when the session was deleted in OpenCode", async () => {
-		const { grant } = await shared([...SESSION, draft("session_deleted", "session_deleted", {})]);
-		expect(await (await fetch(grant.url)).text()).toContain("deleted the session");
-	});
-});
-
 describe("plain HTTP", () => {
 	test("tells health and version", async () => {
 		const response = await fetch(`${host.url}/health`);

@@ -85,7 +85,7 @@ export function grantContract(client: () => Client, host: () => Host): void {
 				() => share.appendOps(batchOf(3, plain(1))),
 				() => share.deleteShare(),
 			];
-			for (const call of calls) expect(await refusal(call())).toEqual({ code: "revoked", details: {} });
+			for (const call of calls) expect(await refusal(call())).toEqual({ code: "revoked", details: { deleted: true } });
 		});
 
 		test("who only has the link may look and not touch", async () => {

@@ -1,0 +1,77 @@
+import type { Context, Hono } from "hono";
+import type { Clock } from "../model/clock.ts";
+import { listPage, lostPage, PAGE_CSP } from "../page/document.ts";
+import { ASSETS_PATH, type AssetFiles, PageAssets } from "./asset.ts";
+import { childrenOf, sharePage } from "./page.ts";
+import type { Redactor } from "./redact.ts";
+import type { Rules } from "./rules.ts";
+import type { Holder } from "./share.ts";
+
+export interface PageContext {
+	readonly viewing: Rules["viewing"];
+	readonly clock: Pick<Clock, "now">;
+	readonly redactor: Redactor;
+	/** The scripts of the pages, `share-HASH.js` and `list-HASH.js`; without them the pages show what they can. */
+	readonly assets: AssetFiles;
+	/** The public link of a slug. */
+	readonly url: (slug: string) => string;
+	/** Answers with a share that whoever has the link may view, or with how it is lost. */
+	readonly withShare: (
+		c: Context,
+		answer: (holder: Holder, slug: string) => Promise<Response>,
+		lost?: (how: Lost) => Response,
+	) => Promise<Response>;
+}
+
+/** Why a link shows nothing. */
+export type Lost = "not_found" | "revoked" | "deleted";
+
+/** A name stands for one content for ever. */
+const IMMUTABLE = "public, max-age=31536000, immutable";
+
+/** What a person is told whose link shows nothing. */
+const LOST = {
+	not_found: {
+		title: "No such session",
+		words: "This link leads to no shared session. Check that it was copied whole.",
+	},
+	revoked: {
+		title: "This link was revoked",
+		words: "The owner has taken it back; the session may be shared under another one.",
+	},
+	deleted: {
+		title: "This session is not shared any more",
+		words: "The owner has unshared it, and what was here is deleted.",
+	},
+};
+
+/** The pages that people look at, and what these load. */
+export function pageRoutes(app: Hono, { viewing, clock, redactor, url, withShare, ...context }: PageContext): void {
+	const assets = new PageAssets(context.assets);
+	const page = (c: Context, body: string | ReadableStream<Uint8Array>, status: 200 | 404 | 410 = 200) =>
+		c.body(body, status, { "content-type": "text/html; charset=utf-8", "content-security-policy": PAGE_CSP });
+	const redact = (error: unknown) => redactor.ours(error);
+
+	app.get("/", (c) => page(c, listPage(assets.of("list")).html));
+	app.get("/share/:slug", (c) => {
+		const shown = async (holder: Holder, slug: string) => {
+			const now = clock.now();
+			return page(c, sharePage({ viewing, holder, slug, url: url(slug), assets: assets.of("share"), now, redact }));
+		};
+		const lost = (how: Lost) => {
+			return page(c, lostPage({ how, ...LOST[how] }, assets.of("share")).html, how === "not_found" ? 404 : 410);
+		};
+		return withShare(c, shown, (c.req.header("accept") ?? "").includes("text/html") ? lost : undefined);
+	});
+	app.get("/api/share/:slug/children", (c) =>
+		withShare(c, async (holder) => c.json(Object.fromEntries(childrenOf(await viewing.children(holder))))),
+	);
+	app.get(`${ASSETS_PATH}:name`, (c) => {
+		const asset = assets.get(c.req.param("name"));
+		if (asset === undefined) return c.notFound();
+		return c.body(asset.body, 200, { "content-type": asset.type, "cache-control": IMMUTABLE });
+	});
+}
+
+/** Paths of the routes above. */
+export const PAGE_PATHS = ["/", "/share/:slug", "/api/share/:slug/children", `${ASSETS_PATH}:name`];
