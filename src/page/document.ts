@@ -29,20 +29,17 @@ export function shareStart(facts: SessionFacts, slug: string, cursor: number, at
 	return html`${top(titleOf(facts.session), assets)}<body class="share">
 <a class="skip" href="#messages">Skip to the messages</a>
 <div class="bar"><span class="brand">OpenCode session</span><p id="state" role="status" data-state="still"><span class="dot" aria-hidden="true"></span><span class="words">As of ${at}</span></p><a class="to-end" href="#end">To the end</a></div>
-<main id="main" data-slug="${slug}" data-cursor="${cursor}" data-undone="${facts.undone}" data-url="${facts.url}">
+<main id="main" data-slug="${slug}" data-cursor="${cursor}" data-undone="${facts.undone}"${facts.cut && html` data-cut="${facts.cut.order}"${facts.cut.part && html` data-cut-part="${facts.cut.part}"`}`}${facts.isDeletedAtSource && html` data-deleted`} data-children="${JSON.stringify(Object.fromEntries(facts.children))}">
 ${head(facts)}
-<div id="messages">
-`;
+<div id="messages">`;
 }
 
-export function shareEnd(isEmpty: boolean): Html {
-	return html`</div>
-<p id="end" tabindex="-1">${isEmpty && "Nothing has been said in this session yet."}</p>
+export const SHARE_END = html`</div>
+<p id="end" tabindex="-1"></p>
 </main>
 </body>
 </html>
 `;
-}
 
 /** The list of an owner's shares; all of it is asked for by its script, after signing in. */
 export function listPage(assets: Assets): Html {

@@ -13,14 +13,15 @@ import { type Context, tool } from "./tool.ts";
 /**
  * One part of a message, under its key; nothing for what only marks a place.
  *
- * A text that is still being written bears its payload, so that a script can go on from exactly what is shown.
+ * Where `bearsStored`, a text that is still being written bears its payload: a script goes on from exactly what is shown.
  */
 export function part(key: string, payload: unknown, context: Context): Html {
 	const value = record(payload);
 	const kind = text(value.type) ?? "unknown";
 	const shown = content(kind, value, context);
 	if (shown.html === "" && !isGrowing(value)) return NOTHING;
-	const stored = isGrowing(value) && html` data-stored="${trusted(attribute(JSON.stringify(value)))}"`;
+	const stored =
+		context.bearsStored && isGrowing(value) && html` data-stored="${trusted(attribute(JSON.stringify(value)))}"`;
 	return html`<div class="part" data-kind="${kind}" data-key="${key}"${stored}>${shown}</div>`;
 }
 

@@ -12,15 +12,25 @@ export interface SessionFacts {
 	readonly todos: unknown;
 	readonly diff: unknown;
 	readonly isDeletedAtSource: boolean;
-	readonly children: readonly Child[];
+	/** By session id. */
+	readonly children: ReadonlyMap<string, Child>;
 	readonly spent: Spent;
 	/** Messages that an undo has taken back; they are not shown. */
 	readonly undone: number;
+	readonly cut?: Cut | undefined;
 	/** The public link. */
 	readonly url: string;
 }
 
-export const UNTITLED = "An OpenCode session";
+/** Where an undo has cut a session off. */
+export interface Cut {
+	/** `orderOf` the first message that is not shown whole. */
+	readonly order: string;
+	/** Key of the first part of it that is not shown; undefined where none of it is. */
+	readonly part: string | undefined;
+}
+
+const UNTITLED = "An OpenCode session";
 
 export function titleOf(session: unknown): string {
 	return text(record(session).title) ?? UNTITLED;
@@ -80,8 +90,8 @@ function notice({ isDeletedAtSource, undone }: SessionFacts): Html {
 	return html`${isDeletedAtSource && deleted}${undone > 0 && reverted}`;
 }
 
-function subSessions(children: readonly Child[]): Html {
-	if (children.length === 0) return NOTHING;
-	const items = children.map(({ title, path }) => html`<li><a href="${path}">${title}</a></li>`);
-	return html`<nav aria-label="Sub-sessions"><details><summary>${counted(children.length, "sub-session")}</summary><ul>${join(items)}</ul></details></nav>`;
+function subSessions(children: ReadonlyMap<string, Child>): Html {
+	if (children.size === 0) return NOTHING;
+	const items = [...children.values()].map(({ title, path }) => html`<li><a href="${path}">${title}</a></li>`);
+	return html`<nav aria-label="Sub-sessions"><details><summary>${counted(children.size, "sub-session")}</summary><ul>${join(items)}</ul></details></nav>`;
 }

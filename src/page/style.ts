@@ -84,6 +84,7 @@ summary { cursor: pointer; }
 @keyframes blink { to { visibility: hidden; } }
 @media (prefers-reduced-motion: reduce) { .working::after { animation: none; } }
 #end { color: var(--quiet); min-height: 1.6rem; }
+#messages:empty + #end::before { content: "Nothing has been said in this session yet."; }
 .new-below {
 	position: fixed; bottom: 1.25rem; left: 50%; transform: translateX(-50%); z-index: 2; padding: 0.5rem 1rem; font: inherit; font-size: 0.875rem;
 	color: var(--paper); background: var(--ink); border: 0; border-radius: 999px; cursor: pointer;

@@ -20,6 +20,8 @@ export interface Child {
 export interface Context {
 	/** By session id. */
 	readonly children: ReadonlyMap<string, Child>;
+	/** True for a page as the server writes it. */
+	readonly bearsStored: boolean;
 }
 
 interface Call {

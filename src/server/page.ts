@@ -1,10 +1,10 @@
 import { keys, messageIdOf, messageKeyOf, partsRange } from "../model/op.ts";
 import { instant } from "../page/amount.ts";
-import { type Assets, shareEnd, shareStart } from "../page/document.ts";
+import { type Assets, SHARE_END, shareStart } from "../page/document.ts";
 import { parsed } from "../page/json.ts";
 import { frame, orderOf } from "../page/message.ts";
 import { part } from "../page/part.ts";
-import { titleOf, undoneFrom } from "../page/session.ts";
+import { type Cut, titleOf, undoneFrom } from "../page/session.ts";
 import { NONE_SPENT, spentBy, sum } from "../page/spent.ts";
 import type { Child } from "../page/tool.ts";
 import type { Rules } from "./rules.ts";
@@ -66,16 +66,17 @@ async function* piecesOf({ viewing, holder, slug, url, assets, now }: PageOption
 	const outline = await viewing.outline(holder);
 	const told = async (key: string) => parsed((await viewing.entity(holder, key))?.payload ?? "");
 	const session = await told(keys.session);
-	const { messages, parts, undone } = shownOf(outline, session);
+	const { messages, cut, undone } = shownOf(outline, session);
 	const children = childrenOf(await viewing.children(holder));
 	const facts = {
 		session,
 		todos: await told(keys.todo),
 		diff: await told(keys.sessionDiff),
 		isDeletedAtSource: (await viewing.entity(holder, keys.sessionDeleted)) !== undefined,
-		children: [...children.values()],
+		children,
 		spent: messages.map(spentByOutlined).reduce(sum, NONE_SPENT),
 		undone,
+		cut,
 		url,
 	};
 	yield shareStart(facts, slug, outline.cursor, instant(now), assets).html;
@@ -86,17 +87,17 @@ async function* piecesOf({ viewing, holder, slug, url, assets, now }: PageOption
 		const { open, close } = frame(key, parsed(found?.payload ?? ""));
 		yield open.html;
 		let [from, to] = partsRange(messageIdOf(key) ?? "");
-		if (parts?.of === key) to = parts.before;
+		if (cut?.part !== undefined && messageKeyOf(cut.part) === key) to = cut.part;
 		for (;;) {
 			const page = await viewing.entities(holder, from, to);
-			for (const entity of page) yield part(entity.key, parsed(entity.payload), { children }).html;
+			for (const entity of page) yield part(entity.key, parsed(entity.payload), { children, bearsStored: true }).html;
 			const last = page.at(-1)?.key;
 			if (last === undefined) break;
 			from = `${last}\0`;
 		}
 		yield close.html;
 	}
-	yield shareEnd(messages.length === 0).html;
+	yield SHARE_END.html;
 }
 
 interface Placed extends Partial<OutlinedMessage> {
@@ -106,8 +107,14 @@ interface Placed extends Partial<OutlinedMessage> {
 	readonly isStored: boolean;
 }
 
+interface Shown {
+	readonly messages: readonly Placed[];
+	readonly cut: Cut | undefined;
+	readonly undone: number;
+}
+
 /** What of a session is shown, in its order: not what an undo has taken back. */
-function shownOf(outline: Outline, session: unknown) {
+function shownOf(outline: Outline, session: unknown): Shown {
 	const stored = outline.messages.map((message): Placed => {
 		const order = orderOf(message.key, { time: { created: message.created } });
 		return { ...message, order, isStored: true };
@@ -118,12 +125,12 @@ function shownOf(outline: Outline, session: unknown) {
 	const all = [...stored, ...headless].sort((a, b) => (a.order < b.order ? -1 : 1));
 	const cut = undoneFrom(session);
 	const at = cut === undefined ? -1 : all.findIndex(({ key }) => key === keys.message(cut.messageId));
-	if (cut === undefined || at === -1) return { messages: all, parts: undefined, undone: 0 };
+	const order = all[at]?.order;
+	if (cut === undefined || order === undefined) return { messages: all, undone: 0, cut: undefined };
 	const { messageId, partId } = cut;
 	const messages = all.slice(0, partId === undefined ? at : at + 1);
-	const parts =
-		partId === undefined ? undefined : { of: keys.message(messageId), before: keys.part(messageId, partId) };
-	return { messages, parts, undone: all.length - at };
+	const partKey = partId === undefined ? undefined : keys.part(messageId, partId);
+	return { messages, undone: all.length - at, cut: { order, part: partKey } };
 }
 
 function spentByOutlined({ role, cost, tokens }: Placed) {

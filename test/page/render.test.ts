@@ -7,7 +7,10 @@ import { part } from "../../src/page/part.ts";
 import { undoneFrom } from "../../src/page/session.ts";
 import { everything, PIXEL } from "./payloads.ts";
 
-const CONTEXT = { children: new Map([["ses_child", { title: "Other loops", path: "/share/child-slug-0123456" }]]) };
+const CONTEXT = {
+	bearsStored: true,
+	children: new Map([["ses_child", { title: "Other loops", path: "/share/child-slug-0123456" }]]),
+};
 const show = (value: unknown) => part("part/msg_1/prt_1", value, CONTEXT).html;
 const text = (source: string) => show({ type: "text", text: source });
 const tool = (name: string, state: object) => show({ type: "tool", tool: name, state });
