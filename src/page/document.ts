@@ -28,7 +28,7 @@ export const PAGE_CSP = [
 export function shareStart(facts: SessionFacts, slug: string, cursor: number, at: Html, assets: Assets): Html {
 	return html`${top(titleOf(facts.session), assets)}<body class="share">
 <a class="skip" href="#messages">Skip to the messages</a>
-<div class="bar"><span class="brand">OpenCode session</span><p id="state" role="status" data-state="still"><span class="dot" aria-hidden="true"></span><span class="words">As of ${at}</span></p><a class="to-end" href="#end">To the end</a></div>
+<header class="bar"><span class="brand">OpenCode session</span><p id="state" role="status" data-state="still"><span class="dot" aria-hidden="true"></span><span class="words">As of ${at}</span></p><a class="to-end" href="#end">To the end</a></header>
 <main id="main" data-slug="${slug}" data-cursor="${cursor}" data-undone="${facts.undone}"${facts.cut && html` data-cut="${facts.cut.order}"${facts.cut.part && html` data-cut-part="${facts.cut.part}"`}`}${facts.isDeletedAtSource && html` data-deleted`} data-children="${JSON.stringify(Object.fromEntries(facts.children))}">
 ${head(facts)}
 <div id="messages">`;
@@ -45,7 +45,7 @@ export const SHARE_END = html`</div>
 export function listPage(assets: Assets): Html {
 	return html`${top("Shared sessions", assets)}<body class="list">
 <a class="skip" href="#main">Skip to the list</a>
-<div class="bar"><span class="brand">opencode-outbox</span><p id="state" role="status" data-state="still"><span class="dot" aria-hidden="true"></span><span class="words">Not signed in</span></p></div>
+<header class="bar"><span class="brand">opencode-outbox</span><p id="state" role="status" data-state="still"><span class="dot" aria-hidden="true"></span><span class="words">Not signed in</span></p></header>
 <main id="main">
 <h1>Shared sessions</h1>
 ${assets.script === undefined ? html`<p>This is a share server of opencode-outbox. A session is read at its link; the list of sessions needs the page's script, which is not built here.</p>` : html`<noscript><p>This is a share server of opencode-outbox. A session is read at its link; this list needs JavaScript.</p></noscript>`}

@@ -37,6 +37,16 @@ rules.fence = (tokens, index) => {
 rules.code_block = (tokens, index) => block(tokens[index]?.content ?? "", undefined).html;
 rules.table_open = () => '<div class="wide" tabindex="0" role="group" aria-label="Table"><table>';
 rules.table_close = () => "</table></div>";
+// An empty head names nothing.
+const head = (offset: number): NonNullable<typeof rules.th_open> => {
+	return (tokens, index, options, _, self) => {
+		const token = tokens[index];
+		if (token && tokens[index + offset]?.content === "") token.tag = "td";
+		return self.renderToken(tokens, index, options);
+	};
+};
+rules.th_open = head(1);
+rules.th_close = head(-1);
 for (const name of ["heading_open", "heading_close"] as const)
 	rules[name] = (tokens, index, options, _, self) => {
 		const token = tokens[index];

@@ -30,7 +30,7 @@ export interface Cut {
 	readonly part: string | undefined;
 }
 
-const UNTITLED = "An OpenCode session";
+export const UNTITLED = "An OpenCode session";
 
 export function titleOf(session: unknown): string {
 	return text(record(session).title) ?? UNTITLED;

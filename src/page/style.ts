@@ -48,6 +48,7 @@ h1 { font-size: 1.6rem; margin: 0.5rem 0; letter-spacing: -0.01em; }
 .bar a { text-decoration: none; }
 .bar a:hover { text-decoration: underline; }
 #state { margin: 0; display: flex; gap: 0.5rem; align-items: center; color: var(--quiet); font-variant-numeric: tabular-nums; }
+#state span:empty:not(.dot) { display: none; }
 #state .dot { width: 0.55rem; height: 0.55rem; border-radius: 50%; background: currentColor; flex: none; }
 #state[data-state="live"] { color: var(--good); }
 #state[data-state="behind"] { color: var(--wait); }

@@ -17,8 +17,11 @@ import type {
 export interface ShareRpc extends RpcTarget {
 	/** Makes a share, or returns the grant made before for the same `create_key`. Codes: denied, revoked. */
 	createShare(serverKey: string, request: CreateShareRequest): Promise<ShareGrant>;
-	/** The shares that this server key made or claimed, tombstones too, a page after a share's id. Code: denied. */
-	listShares(serverKey: string, after?: string): Promise<ListingPage>;
+	/**
+	 * The shares that this server key made or claimed, tombstones too, a page after a share's id. With `facts` each tells its
+	 * size and when it was heard of last. Code: denied.
+	 */
+	listShares(serverKey: string, after?: string, facts?: boolean): Promise<ListingPage>;
 	/**
 	 * Takes a share over: sets its secret and its create key, and bumps the epoch. For its owner only. Asked for again with
 	 * the same request it changes nothing. Who holds what it replaced is told `denied` with `details.claimed_at` from now

@@ -146,6 +146,10 @@ export const ShareListing = z.strictObject({
 	directory: z.string().max(LISTING_TEXT_CHARS_MAX).nullable(),
 	/** Epoch ms. */
 	updated_at: count.nullable(),
+	/** With `facts` only, which clients of before this would not take: what the share has of messages, parts and the rest. */
+	entities: count.optional(),
+	/** With `facts` only: when the server heard of the session last, in epoch ms; null where it does not remember. */
+	changed_at: count.nullable().optional(),
 });
 export type ShareListing = z.infer<typeof ShareListing>;
 

@@ -30,8 +30,8 @@ export interface Turned {
 	readonly message: string;
 }
 
-/** Paths that neither bear a secret nor tell one: a proxy's health check asks in the clear. */
-const HARMLESS = new Set(["/", "/health"]);
+/** Neither bears a secret nor tells one: a proxy's health check asks in the clear. */
+const HARMLESS = "/health";
 
 /**
  * Who may speak to the server at all, before anything that it says is looked at.
@@ -62,7 +62,7 @@ export class Gate {
 	/** Undefined when it may pass. */
 	turn(request: IncomingMessage): Turned | undefined {
 		const path = request.url?.split("?")[0] ?? "";
-		if (HARMLESS.has(path)) return undefined;
+		if (path === HARMLESS) return undefined;
 		const { trustedProxies, isTls, isLocal } = this.#options;
 		const peer = plainAddress(request.socket.remoteAddress ?? "");
 		const isProxied = this.#proxies.has(peer);

@@ -8,6 +8,7 @@ import { entity, share } from "./share.sql.ts";
 /** The shares of an owner, as a list of them is told. */
 export class Listings {
 	readonly #page;
+	readonly #entities;
 	readonly #url: (slug: string) => string;
 
 	constructor(db: BaseSQLiteDatabase<"sync", unknown>, url: (slug: string) => string) {
@@ -39,10 +40,16 @@ export class Listings {
 			.orderBy(asc(share.share_id))
 			.limit(LISTINGS_PER_PAGE + 1)
 			.prepare();
+		// Of the index alone. Tombstones count too: there are few, and to tell them apart every row would be read.
+		this.#entities = db
+			.select({ count: sql<number>`count(*)` })
+			.from(entity)
+			.where(eq(entity.share_id, sql.placeholder("share_id")))
+			.prepare();
 	}
 
-	/** A page of the owner's shares after a share's id, tombstones included. */
-	page(owner: string, after: string): ListingPage {
+	/** A page of the owner's shares after a share's id, tombstones included; with their sizes, where `facts`. */
+	page(owner: string, after: string, facts: boolean): ListingPage {
 		const rows = this.#page.all({ owner, after });
 		const shares = rows.slice(0, LISTINGS_PER_PAGE).map(
 			({ deleted_at, mark, parent_id, title, directory, updated_at, ...row }): ShareListing => ({
@@ -54,6 +61,7 @@ export class Listings {
 				title: textOf(title, LISTING_TEXT_CHARS_MAX),
 				directory: textOf(directory, LISTING_TEXT_CHARS_MAX),
 				updated_at: Number.isSafeInteger(updated_at) && Number(updated_at) >= 0 ? Number(updated_at) : null,
+				...(facts ? { entities: this.#entities.get({ share_id: row.share_id })?.count ?? 0 } : {}),
 			}),
 		);
 		return { shares, next: rows.length > shares.length ? (shares.at(-1)?.share_id ?? null) : null };

@@ -105,7 +105,7 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 		const limits = { ...LIMITS, ...options.limits };
 		const { serverKeys, opencodeShare = false } = options;
 		const rules = new ShareRules(database.orm, { clock, random, serverKeys, url, limits, opencodeShare, meter });
-		const hub = new Hub();
+		const hub = new Hub(clock);
 		const doors = new Doors();
 		const limiter = new Limiter({ ...RATES, ...options.rates }, clock);
 		const allowanceOf = (env: unknown) => {

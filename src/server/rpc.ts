@@ -36,6 +36,7 @@ export interface RpcContext {
 
 const ServerKey = z.string().min(1).max(1000);
 const Cursor = DurableOp.shape.expected_cursor;
+const Facts = z.boolean().optional();
 const After = DurableOp.shape.key.optional();
 
 /** What a fresh connection starts with. Every argument is parsed before anything looks at it. */
@@ -58,11 +59,18 @@ export class Api extends RpcTarget implements ShareRpc {
 		});
 	}
 
-	listShares(serverKey: string, after?: string): Promise<ListingPage> {
+	listShares(serverKey: string, after?: string, facts?: boolean): Promise<ListingPage> {
 		return this.#connection.run(() => {
+			const { rules, hub } = this.#context;
 			const key = parse(ServerKey, serverKey, "server_key");
 			const from = parse(ShareId.optional(), after, "after");
-			return this.#known(() => this.#context.rules.listShares(key, from));
+			const isTold = parse(Facts, facts, "facts") ?? false;
+			const listed = this.#known(() => rules.listShares(key, from, isTold));
+			if (!isTold) return listed;
+			return andThen(listed, ({ shares, next }) => {
+				const told = shares.map((share) => ({ ...share, changed_at: hub.changedAt?.(share.share_id) ?? null }));
+				return { shares: told, next };
+			});
 		});
 	}
 

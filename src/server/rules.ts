@@ -25,6 +25,8 @@ export interface Notices {
 	changed(shareId: string): void;
 	delta(shareId: string, delta: Parameters<Watcher["delta"]>[0]): void;
 	ended(shareId: string): void;
+	/** When a share changed last, in epoch ms, where that is remembered. */
+	changedAt?(shareId: string): number | undefined;
 }
 
 /** Does `next` with a value in the same turn when it is there already: what is called in order is told in order. */

@@ -112,10 +112,10 @@ export class ShareRules {
 		});
 	}
 
-	/** The owner's shares, a page after a share's id. Code: denied. */
-	listShares(serverKey: string, after = ""): ListingPage {
+	/** The owner's shares, a page after a share's id; with the size of each, where `facts`. Code: denied. */
+	listShares(serverKey: string, after = "", facts = false): ListingPage {
 		return this.#decide("listShares", null, () => {
-			const page = this.#listings.page(this.#owners.of(serverKey), after);
+			const page = this.#listings.page(this.#owners.of(serverKey), after, facts);
 			this.#audit.record({ event: "listed", method: "listShares", share_id: null });
 			return page;
 		});

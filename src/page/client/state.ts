@@ -36,6 +36,15 @@ export class StateBar {
 		this.#tick();
 	}
 
+	/** Says something that is no state. */
+	say(words: string): void {
+		this.#state = undefined;
+		this.#said = words;
+		this.#words.textContent = words;
+		this.#since.textContent = "";
+		this.#element?.setAttribute("data-state", "still");
+	}
+
 	#tick(): void {
 		if (this.#state === undefined) return;
 		const since = "since" in this.#state ? this.#state.since : undefined;
