@@ -74,7 +74,7 @@ async function play(): Promise<Subject> {
 async function stay({ url }: Subject): Promise<never> {
 	tell.title("Everything still runs");
 	tell.table([
-		["The share", url],
+		["The share's page", url],
 		["OpenCode", stage.opencode.url],
 		["Status", `node dist/cli/main.js status --data-dir ${stage.dataDir}`],
 		["Stop, clean up", `Ctrl-C, or kill ${process.pid}`],

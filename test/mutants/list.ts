@@ -2,6 +2,7 @@ import { AGENT } from "./list/agent.ts";
 import { LIVE } from "./list/live.ts";
 import { LOOPS } from "./list/loops.ts";
 import { OUTBOX } from "./list/outbox.ts";
+import { PAGE } from "./list/page.ts";
 import { PLUGIN } from "./list/plugin.ts";
 import { RESTORED } from "./list/restored.ts";
 import { RULES } from "./list/rules.ts";
@@ -21,4 +22,5 @@ export const MUTANTS: readonly Mutant[] = [
 	...SERVER,
 	...STORAGE,
 	...PLUGIN,
+	...PAGE,
 ];

@@ -10,7 +10,10 @@ const CHROMIUM = process.env.CHROMIUM ?? "/usr/bin/chromium";
 const IS_ASKED_FOR = process.env.PAGE === "1";
 
 /** Tests that look at the pages in Chromium, with the scripts that `npm run bundle` makes. */
-export const inChromium = describe.skipIf(!IS_ASKED_FOR);
+export function inChromium(name: string, body: () => void): void {
+	if (IS_ASKED_FOR) describe(name, body);
+	else describe.skip(`${name} (left out: \`npm run test:page\` looks at it in Chromium)`, body);
+}
 
 /** Where screenshots go; not a part of the repository. */
 const FOLDER = fileURLToPath(new URL("../../screenshots/", import.meta.url));

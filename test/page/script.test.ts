@@ -57,6 +57,7 @@ describe("the pages' scripts", () => {
 			expect(headers.get("content-type")).toBe("text/javascript; charset=utf-8");
 			expect(headers.get("cache-control")).toBe("public, max-age=31536000, immutable");
 			expect(headers.get("x-content-type-options")).toBe("nosniff");
+			expect(headers.get("content-encoding")).toBe("gzip");
 		}
 	});
 });

@@ -19,13 +19,15 @@ const NOTHING_KNOWN: SessionFacts = {
 /** What stands above the messages: a piece is written anew when what it tells of changes. */
 export class Head {
 	#facts = NOTHING_KNOWN;
+	#isSummed = true;
 	readonly #spent = new Map<string, Spent>();
 
 	begin(main: HTMLElement | null, articles: Iterable<HTMLElement>): void {
 		const { undone, deleted } = main?.dataset ?? {};
 		this.#facts = { ...NOTHING_KNOWN, undone: Number(undone ?? 0), isDeletedAtSource: deleted !== undefined };
 		this.#spent.clear();
-		for (const article of articles) this.#take(article.dataset.key ?? "", article);
+		for (const article of articles) this.took(article.dataset.key ?? "", article);
+		this.#isSummed = true;
 	}
 
 	session(session: Json): void {
@@ -49,16 +51,18 @@ export class Head {
 		this.#tell({ children }, "children");
 	}
 
-	/** What a message took, as its article tells; undefined once it is gone. */
+	/** What a message took, as its article tells; undefined once it is gone. To be summed up, once for many of them. */
 	took(key: string, article: HTMLElement | undefined): void {
-		this.#take(key, article);
-		this.#tell({ spent: [...this.#spent.values()].reduce(sum, NONE_SPENT) }, "totals");
-	}
-
-	#take(key: string, article: HTMLElement | undefined): void {
+		this.#isSummed = false;
 		const told = article?.dataset.spent;
 		if (told === undefined) this.#spent.delete(key);
 		else this.#spent.set(key, spentBy(spentMessage(parsed(told))));
+	}
+
+	sumUp(): void {
+		if (this.#isSummed) return;
+		this.#isSummed = true;
+		this.#tell({ spent: [...this.#spent.values()].reduce(sum, NONE_SPENT) }, "totals");
 	}
 
 	#tell(news: Partial<SessionFacts>, ...pieces: Piece[]): void {

@@ -60,6 +60,7 @@ export class Screen {
 		// The session first: it tells what is undone.
 		changed.sort((a, b) => Number(b === keys.session) - Number(a === keys.session));
 		for (const key of changed) this.#showEntity(key, this.#view.entity(key));
+		this.head.sumUp();
 		return changed.length > 0;
 	}
 
@@ -178,8 +179,11 @@ export class Screen {
 		const article = this.#articleOf(key);
 		if (article === undefined) return;
 		const place = article.querySelector(":scope > .parts");
-		const next = [...(place?.children ?? [])].find((other) => ((other as HTMLElement).dataset.key ?? "") > key);
-		place?.insertBefore(like, next ?? null);
+		// Most often the last one.
+		let before = place?.lastElementChild ?? null;
+		while (before !== null && ((before as HTMLElement).dataset.key ?? "") > key) before = before.previousElementSibling;
+		if (before === null) place?.prepend(like);
+		else before.after(like);
 		this.#parts.set(key, like);
 	}
 
