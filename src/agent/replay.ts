@@ -4,7 +4,7 @@ import type { ReservedBatch } from "../outbox/reserve.ts";
 import type { SealLimits } from "../outbox/seal.ts";
 import type { RedeemedShare } from "../transport/transport.ts";
 import { decide, type Outcome } from "./decide.ts";
-import { Failure, failureOf } from "./failure.ts";
+import { EXPIRED, Failure, failureOf } from "./failure.ts";
 import { type Flight, launch } from "./flight.ts";
 import { Redeemer, type RedeemerOptions } from "./redeemer.ts";
 import { isFromEarlier, type Verdict, verdictOf } from "./verdict.ts";
@@ -282,14 +282,17 @@ export class Replay {
 		const { step, outcome } = failure;
 		const facts = { ...this.#about(sessionId), step, outcome, err: failure.message, action };
 		outbox.nack(sessionId, clock.now() + decision.waitMs, failure.message);
-		if (action === "park") outbox.park(sessionId, failure.override?.code ?? failure.outcome, failure.message);
+		if (action === "park" || action === "halt")
+			outbox.park(sessionId, failure.override?.code ?? failure.outcome, failure.message);
+		// Others that were left alone for as long have gone with it.
+		if (failure.override?.code === EXPIRED) this.#redeemer.doubt(sessionId);
 		if (action === "compare") outbox.mustCompare(sessionId, `its positions are not what they were: ${failure.message}`);
 		if (action === "make_anew") {
 			this.#redeemer.doubt(sessionId);
 			outbox.giveUp(sessionId);
 			outbox.mustCompare(sessionId, "the server has no such share; a new one is made");
 		}
-		if (action === "park" || action === "make_anew") log.warn(facts, "a share needs attention");
+		if (action === "park" || action === "halt" || action === "make_anew") log.warn(facts, "a share needs attention");
 		else {
 			const isNews = failing.get(sessionId) !== `${step} ${outcome}`;
 			log[isNews ? "info" : "debug"]({ ...facts, attempts, wait_ms: decision.waitMs }, "an attempt failed");

@@ -6,6 +6,7 @@ import { openMetrics } from "./metrics.ts";
 import { pathsIn } from "./paths.ts";
 import { ensureServerKey, readServerKey } from "./server-key.ts";
 import { resolveSettings, settingsArgs } from "./settings.ts";
+import { ownServerOf } from "./settings-of-server.ts";
 import { teach } from "./teach.ts";
 import { jsonLine } from "./terminal.ts";
 
@@ -21,6 +22,10 @@ export const command = teach(
 				"limit-redemptions",
 				"limit-guesses",
 				"limit-append",
+				"retain",
+				"share-bytes-max",
+				"owner-bytes-max",
+				"owner-shares-max",
 				"metrics-port",
 				"data-dir",
 				"server-key-file",
@@ -44,7 +49,7 @@ export const command = teach(
 			const server = await startShareServer({
 				...{ databasePath: serverDatabase, serverKeys: [key], port: settings.port, ...exposure },
 				...(publicUrl === undefined ? {} : { publicUrl }),
-				opencodeShare: settings.opencodeShare,
+				...ownServerOf(settings),
 				rates: {
 					creates: settings.limitCreates,
 					redemptions: settings.limitRedemptions,

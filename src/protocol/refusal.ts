@@ -6,6 +6,8 @@ export interface RefusalDetails {
 	readonly capability_epoch?: number;
 	/** For `denied`: what was shown was good until then, in epoch ms, when another machine took the share over. */
 	readonly claimed_at?: number;
+	/** For `revoked`: the server itself has let the share go then, in epoch ms, as nothing had changed for long. */
+	readonly expired_at?: number;
 }
 
 /**
@@ -44,12 +46,12 @@ export function refusalOf(thrown: unknown): ShareRefusal | undefined {
 
 /** The members that we know, where they are what they should be. */
 function detailsOf(told: unknown): RefusalDetails {
-	const { capability_epoch, claimed_at } = (typeof told === "object" && told !== null ? told : {}) as Record<
-		keyof RefusalDetails,
-		unknown
-	>;
+	const { capability_epoch, claimed_at, expired_at } = (
+		typeof told === "object" && told !== null ? told : {}
+	) as Record<keyof RefusalDetails, unknown>;
 	return {
 		...(typeof capability_epoch === "number" ? { capability_epoch } : {}),
 		...(Number.isSafeInteger(claimed_at) ? { claimed_at: claimed_at as number } : {}),
+		...(Number.isSafeInteger(expired_at) ? { expired_at: expired_at as number } : {}),
 	};
 }

@@ -3,7 +3,8 @@ import { firstSecret } from "../model/identity.ts";
 import { ShareRefusal } from "../protocol/refusal.ts";
 import type { ClaimRequest, CreateShareRequest, ShareGrant } from "../protocol/schema.ts";
 import { credentialHash, newShareId, newSlug, type RandomBytes, sameHash } from "./credential.ts";
-import { claimed, deleted, notFound, rotated } from "./refusals.ts";
+import type { Quotas } from "./quota.ts";
+import { claimed, notFound, refuseGone, rotated } from "./refusals.ts";
 import type { Registry, RetiredRow, ShareRow } from "./registry.ts";
 
 export interface GrantsOptions {
@@ -23,13 +24,15 @@ export interface GrantsOptions {
 export class Grants {
 	readonly #registry: Registry;
 	readonly #options: GrantsOptions;
+	readonly #quotas: Quotas;
 
-	constructor(registry: Registry, options: GrantsOptions) {
+	constructor(registry: Registry, quotas: Quotas, options: GrantsOptions) {
 		this.#registry = registry;
+		this.#quotas = quotas;
 		this.#options = options;
 	}
 
-	/** Makes a share, or tells the grant made before for the same create key. Codes: denied, revoked. */
+	/** Makes a share, or tells the grant made before for the same create key. Codes: denied, revoked, over_quota. */
 	create(owner: string, { session_id, create_key }: CreateShareRequest): ShareGrant {
 		const create_key_hash = credentialHash(create_key);
 		const before = this.#registry.byCreateKey(create_key_hash);
@@ -38,7 +41,7 @@ export class Grants {
 		if (!before) this.#refuseTaken(create_key_hash);
 		const row = before ?? this.#insert(owner, session_id, create_key, create_key_hash);
 		const secret = firstSecret(create_key, row.share_id);
-		if (row.deleted_at !== null) throw deleted();
+		refuseGone(row);
 		if (!sameHash(row.secret_hash, credentialHash(secret))) throw rotated();
 		return this.grant(row, secret);
 	}
@@ -48,7 +51,7 @@ export class Grants {
 		const row = this.#registry.byId(share_id);
 		if (!row) throw notFound();
 		if (!sameHash(row.owner, owner)) throw new ShareRefusal("denied", "The share is another owner's.");
-		if (row.deleted_at !== null) throw deleted();
+		refuseGone(row);
 		const [create_key_hash, secret_hash] = [credentialHash(create_key), credentialHash(next_secret)];
 		// Said once and then replaced by a later claim: a delayed copy must not take the share back.
 		this.#refuseTaken(create_key_hash);
@@ -98,6 +101,7 @@ export class Grants {
 
 	#insert(owner: string, session_id: string, createKey: string, create_key_hash: string): ShareRow {
 		const share_id = newShareId(this.#options.random);
+		const now = this.#options.clock.now();
 		const row: ShareRow = {
 			share_id,
 			owner,
@@ -110,9 +114,13 @@ export class Grants {
 			last_batch_id: null,
 			source_seq: null,
 			source_event_id: null,
-			created_at: this.#options.clock.now(),
+			bytes: 0,
+			created_at: now,
+			changed_at: now,
 			deleted_at: null,
+			expired_at: null,
 		};
+		this.#quotas.open(owner);
 		this.#registry.insert(row);
 		return row;
 	}

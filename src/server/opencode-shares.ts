@@ -9,7 +9,7 @@ import type { Entities } from "./entity.ts";
 import type { Grants } from "./grants.ts";
 import { isEarlier, type SyncItem } from "./opencode-item.ts";
 import { flawOf } from "./payload.ts";
-import { deleted } from "./refusals.ts";
+import { refuseGone } from "./refusals.ts";
 import type { Registry, ShareRow } from "./registry.ts";
 
 /**
@@ -81,7 +81,7 @@ export class OpencodeShares {
 		return decide(method, this.#named(slug), () => {
 			const row = grants.proven(grants.linked(slug), secret);
 			const { share_id } = row;
-			if (row.deleted_at !== null) throw deleted();
+			refuseGone(row);
 			audit.record({ event: "redeemed", method, share_id });
 			const { ops, rejected } = this.#opsOf(row, items);
 			const unchanged = items.length - ops.length - rejected.length;

@@ -12,7 +12,7 @@ type Asked<T> = {
 };
 
 /** The rules as the calls of clients reach them: ShareRules itself, or the object of the share that has them. */
-export type Rules = Asked<Omit<ShareRules, "opencode" | "settle">> & {
+export type Rules = Asked<Omit<ShareRules, "opencode" | "settle" | "expire">> & {
 	readonly opencode: Asked<Pick<OpencodeShares, "create" | "sync" | "delete">>;
 };
 
