@@ -146,6 +146,8 @@ export const ShareListing = z.strictObject({
 	directory: z.string().max(LISTING_TEXT_CHARS_MAX).nullable(),
 	/** Epoch ms. */
 	updated_at: count.nullable(),
+	/** When the share was so, in epoch ms; missing from servers that tell it as it is. */
+	as_of: count.optional(),
 });
 export type ShareListing = z.infer<typeof ShareListing>;
 

@@ -10,6 +10,14 @@ import { entity } from "./share.sql.ts";
 /** What OpenCode imports, in the order in which it wants it, and what it leaves out: todos are for `restore` to tell of. */
 const EXPORTED: readonly OpType[] = ["session", "message", "part", "session_diff", "model", "todo"];
 
+export interface Entity {
+	readonly type: OpType;
+	readonly payload: string;
+}
+
+/** Characters of entities that are told at once, unless the first one alone has more. */
+const SOME_CHARS = 64 * 1024;
+
 /** The materialised entities of all shares: what the ops of each add up to. */
 export class Entities {
 	readonly #upsert;
@@ -142,9 +150,22 @@ export class Entities {
 	}
 
 	/** A live entity, or undefined. */
-	get(share_id: string, key: string): { type: OpType; payload: string } | undefined {
+	get(share_id: string, key: string): Entity | undefined {
 		const row = this.#payload.get({ share_id, key });
 		return row && { type: row.type, payload: row.payload ?? "" };
+	}
+
+	/** Those of the first keys, one at least, until they have SOME_CHARS together; each in its place, or undefined. */
+	some(share_id: string, keys: readonly string[]): (Entity | undefined)[] {
+		const found: (Entity | undefined)[] = [];
+		let chars = 0;
+		for (const key of keys) {
+			if (chars >= SOME_CHARS) break;
+			const entity = this.get(share_id, key);
+			chars += entity?.payload.length ?? 0;
+			found.push(entity);
+		}
+		return found;
 	}
 
 	clear(share_id: string): void {

@@ -1,7 +1,7 @@
 import type { Clock } from "../model/clock.ts";
 import { firstSecret } from "../model/identity.ts";
 import { ShareRefusal } from "../protocol/refusal.ts";
-import type { ClaimRequest, CreateShareRequest, ShareGrant } from "../protocol/schema.ts";
+import type { ClaimRequest, CreateShareRequest, RevokeRequest, ShareGrant } from "../protocol/schema.ts";
 import { credentialHash, newShareId, newSlug, type RandomBytes, sameHash } from "./credential.ts";
 import type { Quotas } from "./quota.ts";
 import { claimed, notFound, refuseGone, rotated } from "./refusals.ts";
@@ -12,6 +12,11 @@ export interface GrantsOptions {
 	readonly random: RandomBytes;
 	/** The public link of a slug. */
 	readonly url: (slug: string) => string;
+	/** Where a host finds a share by its name: what its id and its slugs are instead of random. */
+	readonly names?: {
+		readonly shareId: (createKey: string) => string;
+		readonly slug: (shareId: string) => string;
+	};
 }
 
 /**
@@ -61,10 +66,30 @@ export class Grants {
 			throw new ShareRefusal("denied", "This create key made another share.");
 		this.retire("secret", row.secret_hash, share_id);
 		if (!isKept) this.retire("create_key", row.create_key_hash, share_id);
-		const capability_epoch = Math.max(row.capability_epoch + 1, this.#options.clock.now());
+		const capability_epoch = this.#epochAfter(row);
 		const next: ShareRow = { ...row, create_key_hash, secret_hash, capability_epoch };
 		this.#registry.replace(next);
 		return this.grant(next, next_secret);
+	}
+
+	/** Bumps the epoch, and rotates what is asked for; `secret` is the one it is redeemed with afterwards. */
+	revoke(row: ShareRow, { rotate_slug }: Pick<RevokeRequest, "rotate_slug">, secret: string): ShareGrant {
+		const next: ShareRow = {
+			...row,
+			capability_epoch: this.#epochAfter(row),
+			secret_hash: credentialHash(secret),
+			slug: rotate_slug ? this.#slug(row.share_id) : row.slug,
+		};
+		if (rotate_slug) this.retire("slug", credentialHash(row.slug), row.share_id);
+		this.#registry.replace(next);
+		return this.grant(next, secret);
+	}
+
+	/** Bumps the epoch and nothing else, so that no capability so far does anything. */
+	fence(row: ShareRow): number {
+		const capability_epoch = this.#epochAfter(row);
+		this.#registry.replace({ ...row, capability_epoch });
+		return capability_epoch;
 	}
 
 	/** A share whose secret is shown, deleted ones included. Codes: not_found, denied. */
@@ -94,20 +119,29 @@ export class Grants {
 		return { share_id, slug, url: this.#options.url(slug), secret, capability_epoch };
 	}
 
+	/** A time, so that a server that was restored gives none out twice. */
+	#epochAfter(row: ShareRow): number {
+		return Math.max(row.capability_epoch + 1, this.#options.clock.now());
+	}
+
+	#slug(share_id: string): string {
+		return this.#options.names?.slug(share_id) ?? newSlug(this.#options.random);
+	}
+
 	#refuseTaken(createKeyHash: string): void {
 		const taken = this.#registry.retiredOf("create_key", createKeyHash);
 		if (taken) throw claimed(taken.retired_at);
 	}
 
 	#insert(owner: string, session_id: string, createKey: string, create_key_hash: string): ShareRow {
-		const share_id = newShareId(this.#options.random);
+		const share_id = this.#options.names?.shareId(createKey) ?? newShareId(this.#options.random);
 		const now = this.#options.clock.now();
 		const row: ShareRow = {
 			share_id,
 			owner,
 			session_id,
 			create_key_hash,
-			slug: newSlug(this.#options.random),
+			slug: this.#slug(share_id),
 			secret_hash: credentialHash(firstSecret(createKey, share_id)),
 			capability_epoch: 1,
 			cursor: 0,

@@ -8,6 +8,7 @@ import { Slug } from "../protocol/schema.ts";
 import { type Allowance, UNLIMITED } from "./allowance.ts";
 import { Bodies } from "./bodies.ts";
 import { Connection } from "./connection.ts";
+import type { Entity } from "./entity.ts";
 import { exportStream } from "./export.ts";
 import { opencodeRoutes } from "./opencode-http.ts";
 import { PAGE_CSP, sharePage } from "./page.ts";
@@ -27,6 +28,8 @@ export interface HttpContext extends RpcContext {
 	readonly onKnown: (env: unknown) => void;
 	/** What the client of a request may do of what costs; with what the host gave the request along. Default: anything. */
 	readonly allowanceOf?: ((env: unknown) => Allowance) | undefined;
+	/** What the calls of one POST work on, where that is not the same for all. */
+	readonly perPost?: () => RpcContext;
 }
 
 /** What a session of capnweb may be sent. */
@@ -56,9 +59,9 @@ export function httpApp(context: HttpContext): Hono {
 	app.get("/health", (c) => c.json({ status: "ok", version: context.version }));
 	app.get("/share/:slug", (c) =>
 		withShare(c, context, async (holder, slug) => {
-			const isDeletedAtSource = (await context.rules.entity(holder, keys.sessionDeleted)) !== undefined;
+			const [mark, session] = await context.rules.entities(holder, [keys.sessionDeleted, keys.session]);
 			c.header("content-security-policy", PAGE_CSP);
-			return c.html(sharePage(await titleOf(context, holder), context.url(slug), isDeletedAtSource));
+			return c.html(sharePage(titleOf(session), context.url(slug), mark !== undefined));
 		}),
 	);
 	app.get("/api/share/:slug/data", (c) =>
@@ -97,7 +100,8 @@ async function answerBatch(c: Context, context: HttpContext, body: string): Prom
 	const { redactor, logger, onKnown, allowanceOf } = context;
 	try {
 		const transport = new PostTransport(body);
-		const api = new Api(context, new Connection("post", redactor, () => onKnown(c.env), allowanceOf?.(c.env)));
+		const connection = new Connection("post", redactor, () => onKnown(c.env), allowanceOf?.(c.env));
+		const api = new Api(context.perPost?.() ?? context, connection);
 		const session = new RpcSession(transport, api, { onSendError: redactor.sent, limits: RPC_LIMITS });
 		await transport.allReceived;
 		await session.drain();
@@ -127,8 +131,7 @@ async function withShare(
 	}
 }
 
-async function titleOf({ rules }: HttpContext, holder: Holder): Promise<string> {
-	const found = await rules.entity(holder, keys.session);
+function titleOf(found: Entity | undefined): string {
 	const session: unknown = found && JSON.parse(found.payload);
 	const title = typeof session === "object" && session !== null && "title" in session ? session.title : undefined;
 	return typeof title === "string" && title !== "" ? title : "An OpenCode session";

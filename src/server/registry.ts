@@ -1,9 +1,15 @@
 import { and, asc, eq, isNull, lt, type SQL, sql } from "drizzle-orm";
 import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
+import type { ShareRedemption } from "../protocol/schema.ts";
 import { retired, share } from "./share.sql.ts";
 
 export type ShareRow = typeof share.$inferSelect;
 export type RetiredRow = typeof retired.$inferSelect;
+
+/** The source position up to which a share covers its session; null until a batch has told one. */
+export function watermarkOf({ source_seq, source_event_id }: ShareRow): ShareRedemption["source_watermark"] {
+	return source_seq === null || source_event_id === null ? null : { seq: source_seq, event_id: source_event_id };
+}
 
 /** The rows of the shares themselves, tombstones included, and the credentials that were rotated away. */
 export class Registry {

@@ -1,5 +1,6 @@
+import type { Delta } from "../protocol/schema.ts";
 import type { OpencodeShares } from "./opencode-shares.ts";
-import type { ShareRules } from "./share.ts";
+import type { Holder, ShareRules } from "./share.ts";
 import type { Watcher } from "./watcher.ts";
 
 /** A value, or a promise of one where another object has to be asked for it. */
@@ -12,7 +13,9 @@ type Asked<T> = {
 };
 
 /** The rules as the calls of clients reach them: ShareRules itself, or the object of the share that has them. */
-export type Rules = Asked<Omit<ShareRules, "opencode" | "settle" | "expire">> & {
+export type Rules = Asked<Omit<ShareRules, "opencode" | "settle" | "expire" | "fence" | "publishDelta">> & {
+	/** The rules judge the holder; where shares' objects tell their watchers themselves, they tell them the delta. */
+	publishDelta(holder: Holder, delta: Delta): Eventual<void>;
 	readonly opencode: Asked<Pick<OpencodeShares, "create" | "sync" | "delete">>;
 };
 
@@ -21,7 +24,7 @@ export interface Notices {
 	/** From the moment on that this returns, or resolves, the watcher is woken by every change; until it ends. */
 	add(shareId: string, watcher: Watcher): Eventual<void>;
 	changed(shareId: string): void;
-	delta(shareId: string, delta: Parameters<Watcher["delta"]>[0]): void;
+	delta(shareId: string, delta: Delta): void;
 	ended(shareId: string): void;
 }
 

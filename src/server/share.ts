@@ -1,6 +1,5 @@
 import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
 import { assert } from "../model/assert.ts";
-import type { OpType } from "../model/op.ts";
 import { LEDGER_OPS, LIMITS, type ShareLimits } from "../protocol/limits.ts";
 import { ShareRefusal } from "../protocol/refusal.ts";
 import type {
@@ -13,12 +12,10 @@ import type {
 	RevokeRequest,
 	ShareGrant,
 	ShareRedemption,
-	WatchedOp,
 } from "../protocol/schema.ts";
 import { refuseMisshapen } from "./append.ts";
 import { AuditLog } from "./audit.ts";
-import { credentialHash, newSlug } from "./credential.ts";
-import { Entities } from "./entity.ts";
+import { Entities, type Entity } from "./entity.ts";
 import { Grants, type GrantsOptions } from "./grants.ts";
 import type { Holder } from "./holder.ts";
 import { Ledger } from "./ledger.ts";
@@ -28,7 +25,8 @@ import { OpencodeShares } from "./opencode-shares.ts";
 import { Owners } from "./owners.ts";
 import { type QuotaLimits, Quotas } from "./quota.ts";
 import { noScope, notFound, refuseGone, stale } from "./refusals.ts";
-import { Registry, type ShareRow } from "./registry.ts";
+import { Registry, type ShareRow, watermarkOf } from "./registry.ts";
+import type { Page } from "./watcher.ts";
 
 import { Writes } from "./writes.ts";
 
@@ -171,10 +169,7 @@ export class ShareRules {
 				capability_epoch,
 				last_op_id: this.#ledger.at(share_id, cursor - 1) ?? null,
 				last_batch_id: row.last_batch_id,
-				source_watermark:
-					row.source_seq === null || row.source_event_id === null
-						? null
-						: { seq: row.source_seq, event_id: row.source_event_id },
+				source_watermark: watermarkOf(row),
 				created_at,
 				limits: this.limits,
 			};
@@ -206,7 +201,7 @@ export class ShareRules {
 	}
 
 	/** The page of changes at `from` (Entities.page), and the cursor to go on from. Code invalid_request beyond the cursor. */
-	changes(holder: Holder, from: number): { ops: WatchedOp[]; cursor: number } {
+	changes(holder: Holder, from: number): Page {
 		return this.#decide("watch", holder, () => {
 			const row = this.#held(holder);
 			if (from > row.cursor)
@@ -226,27 +221,30 @@ export class ShareRules {
 		return this.#decide("export", holder, () => this.#entities.exportKeys(this.#held(holder).share_id));
 	}
 
-	/** One live entity, or undefined. */
-	entity(holder: Holder, key: string): { type: OpType; payload: string } | undefined {
-		return this.#decide("export", holder, () => this.#entities.get(this.#held(holder).share_id, key));
+	/** The live entities of some keys, each in its place, or undefined; fewer than asked for when they are large (Entities.some). */
+	entities(holder: Holder, keys: readonly string[]): (Entity | undefined)[] {
+		return this.#decide("export", holder, () => this.#entities.some(this.#held(holder).share_id, keys));
 	}
 
-	/** Bumps the epoch (a time: a restored server gives none out twice), so no capability so far does anything; rotates. */
+	/** Bumps the epoch, so no capability so far does anything; rotates. */
 	revokeCapability(holder: Holder, request: RevokeRequest): ShareGrant {
 		return this.#decide("revokeCapability", holder, () => {
 			const row = this.#held(holder, "append");
 			const secret = request.rotate_secret ? request.next_secret : holder.secret;
 			assert(secret !== null, "scope append was redeemed with a secret");
-			const next: ShareRow = {
-				...row,
-				capability_epoch: Math.max(row.capability_epoch + 1, this.#options.clock.now()),
-				secret_hash: credentialHash(secret),
-				slug: request.rotate_slug ? newSlug(this.#options.random) : row.slug,
-			};
-			if (request.rotate_slug) this.#grants.retire("slug", credentialHash(row.slug), row.share_id);
-			this.#registry.replace(next);
+			const grant = this.#grants.revoke(row, request, secret);
 			this.#audit.record({ event: "revoked", method: "revokeCapability", share_id: row.share_id });
-			return this.#grants.grant(next, secret);
+			return grant;
+		});
+	}
+
+	/** Bumps the epoch of a share whose content is not what it was: it was restored. Code not_found. */
+	fence(share_id: string): number {
+		return this.#decide("fence", share_id, () => {
+			const row = this.#registry.byId(share_id);
+			if (!row) throw notFound();
+			this.#audit.record({ event: "revoked", method: "fence", share_id });
+			return this.#grants.fence(row);
 		});
 	}
 
