@@ -32,8 +32,8 @@ const READ_AGAIN_MS = 500;
 /**
  * The rules of all shares, asked for by value where each share's object has them; of one connection.
  *
- * A connection's calls to one share go over one stub, so that they arrive in the order in which they were made. A call that
- * ends without a decision leaves its stub broken for good, so the next one takes a new one: the session goes on.
+ * Calls of one connection to one share that are under way together go over one stub, so that they arrive in the order in
+ * which they were made. No stub is kept longer: one whose object was reset is broken for good.
  */
 export class ObjectRules implements Rules {
 	readonly limits = WORKER_LIMITS;
@@ -48,7 +48,8 @@ export class ObjectRules implements Rules {
 	readonly #clock: Clock;
 	readonly #isOneConnection: boolean;
 	readonly #lost = Promise.withResolvers<void>();
-	readonly #stubs = new Map<string, Stub<ShareObject>>();
+	/** Of the shares of which a call is under way. */
+	readonly #lines = new Map<string, { readonly stub: Stub<ShareObject>; calls: number }>();
 
 	/** @param isOneConnection false where it serves many requests: a stub is good in the request that made it only. */
 	constructor(env: Env, url: (slug: string) => string, strangers: Strangers, clock: Clock, isOneConnection: boolean) {
@@ -201,15 +202,20 @@ export class ObjectRules implements Rules {
 	}
 
 	async #share<T>(shareId: string, call: (share: Stub<ShareObject>) => Promise<T>): Promise<T> {
-		const stub = this.#stubs.get(shareId) ?? this.#env.SHARE.getByName(shareId);
-		if (this.#isOneConnection) this.#stubs.set(shareId, stub);
+		const line = this.#lines.get(shareId) ?? { stub: this.#env.SHARE.getByName(shareId), calls: 0 };
+		if (this.#isOneConnection) this.#lines.set(shareId, line);
+		line.calls++;
+		let isBroken = false;
 		try {
-			return await this.#counted(call(stub));
+			return await this.#counted(call(line.stub));
 		} catch (error) {
 			const refusal = refusalOf(error);
 			if (refusal) throw refusal;
-			if (this.#stubs.get(shareId) === stub) this.#stubs.delete(shareId);
+			isBroken = true;
 			throw error;
+		} finally {
+			line.calls--;
+			if ((isBroken || line.calls === 0) && this.#lines.get(shareId) === line) this.#lines.delete(shareId);
 		}
 	}
 

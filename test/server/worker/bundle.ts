@@ -1,12 +1,12 @@
 import { fileURLToPath } from "node:url";
 import { build } from "esbuild";
 
-const MAIN = fileURLToPath(new URL("../../../src/server/worker.ts", import.meta.url));
+const pathOf = (file: string) => fileURLToPath(new URL(file, import.meta.url));
 
-/** The Worker in one module, as wrangler would bundle it. */
-export async function bundledWorker(): Promise<string> {
+/** The Worker in one module, as wrangler would bundle it; or the one whose objects a test can look into. */
+export async function bundledWorker(isProbed: boolean): Promise<string> {
 	const { outputFiles } = await build({
-		entryPoints: [MAIN],
+		entryPoints: [pathOf(isProbed ? "./probed.ts" : "../../../src/server/worker.ts")],
 		bundle: true,
 		write: false,
 		format: "esm",

@@ -16,7 +16,8 @@ const CLASSES = { SHARE: "ShareObject", DIRECTORY: "DirectoryObject", WATCH: "Wa
 export type Binding = keyof typeof CLASSES;
 
 export interface WorkerHost extends Host {
-	readonly miniflare: Miniflare;
+	/** Calls an object of a Worker that is probed. What it throws, with its properties, is thrown. */
+	probe(binding: Binding, name: string, method: string, ...args: readonly unknown[]): Promise<unknown>;
 	/** What the objects of one kind have stored, a file each. */
 	files(binding: Binding): string[];
 }
@@ -24,12 +25,14 @@ export interface WorkerHost extends Host {
 export interface WorkerHostOptions {
 	/** Text bindings besides the keys. */
 	readonly env?: Readonly<Record<string, string>>;
+	/** Whether its objects can be looked into. */
+	readonly isProbed?: boolean;
 	/** Where the objects lie; a folder of its own, that goes with the host, unless given. */
 	readonly folder?: string;
 }
 
 /** The Worker on workerd, on this machine, with its objects in files. */
-export async function startWorker({ env = {}, folder }: WorkerHostOptions = {}): Promise<WorkerHost> {
+export async function startWorker({ env = {}, folder, isProbed = false }: WorkerHostOptions = {}): Promise<WorkerHost> {
 	const root = folder ?? mkdtempSync(join(tmpdir(), "share-worker-"));
 	const texts = { SERVER_KEYS: `${SERVER_KEY}\n${OTHER_SERVER_KEY}`, OPERATOR_KEY, ...env };
 	for (const key of [SERVER_KEY, OTHER_SERVER_KEY]) secret("server key", key);
@@ -46,7 +49,7 @@ export async function startWorker({ env = {}, folder }: WorkerHostOptions = {}):
 					compatibilityFlags: ["nodejs_compat"],
 					manifest: {
 						mainModule: "worker.js",
-						modules: { "worker.js": { type: "esm", contents: await bundledWorker() } },
+						modules: { "worker.js": { type: "esm", contents: await bundledWorker(isProbed) } },
 					},
 					exports: Object.fromEntries(
 						Object.values(CLASSES).map((name) => [name, { type: "durable-object", storage: "sqlite" }]),
@@ -70,10 +73,17 @@ export async function startWorker({ env = {}, folder }: WorkerHostOptions = {}):
 			.filter((name) => /^[0-9a-f]{64}\.sqlite$/.test(name))
 			.map((name) => join(objects, name));
 	};
+	const url = (await miniflare.ready).origin;
 	return {
-		url: (await miniflare.ready).origin,
+		url,
 		limits: WORKER_LIMITS,
-		miniflare,
+		async probe(binding, name, method, ...args) {
+			const body = JSON.stringify({ binding, name, method, args });
+			const response = await fetch(`${url}/probe`, { method: "POST", body });
+			const { answer, error } = (await response.json()) as { answer?: unknown; error?: { message: string } };
+			if (error) throw Object.assign(new Error(error.message), error);
+			return answer;
+		},
 		files,
 		audit: async () => decisionsIn([...files("SHARE"), ...files("DIRECTORY")]),
 		async close() {
