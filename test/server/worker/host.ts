@@ -9,6 +9,7 @@ import { secret } from "../../evidence/record.ts";
 import { SERVER_KEY } from "../client.ts";
 import { type Decision, type Host, OTHER_SERVER_KEY } from "../contract/host.ts";
 import { bundledWorker } from "./bundle.ts";
+import { workerConfig } from "./config.ts";
 
 export const OPERATOR_KEY = "operator-key-of-the-tests-0123456789abcdef";
 
@@ -34,8 +35,9 @@ export interface WorkerHostOptions {
 /** The Worker on workerd, on this machine, with its objects in files. */
 export async function startWorker({ env = {}, folder, isProbed = false }: WorkerHostOptions = {}): Promise<WorkerHost> {
 	const root = folder ?? mkdtempSync(join(tmpdir(), "share-worker-"));
-	const texts = { SERVER_KEYS: `${SERVER_KEY}\n${OTHER_SERVER_KEY}`, OPERATOR_KEY, ...env };
+	const texts: Record<string, string> = { SERVER_KEYS: `${SERVER_KEY}\n${OTHER_SERVER_KEY}`, OPERATOR_KEY, ...env };
 	for (const key of [SERVER_KEY, OTHER_SERVER_KEY]) secret("server key", key);
+	const config = workerConfig();
 	const miniflare = new Miniflare({
 		host: "127.0.0.1",
 		port: 0,
@@ -45,8 +47,8 @@ export async function startWorker({ env = {}, folder, isProbed = false }: Worker
 			{
 				config: {
 					name: "share",
-					compatibilityDate: "2026-11-17",
-					compatibilityFlags: ["nodejs_compat"],
+					compatibilityDate: config.compatibility_date,
+					compatibilityFlags: config.compatibility_flags,
 					manifest: {
 						mainModule: "worker.js",
 						modules: { "worker.js": { type: "esm", contents: await bundledWorker(isProbed) } },
