@@ -1,4 +1,4 @@
-import { hash } from "node:crypto";
+import { sha256 } from "./digest.ts";
 
 /** What an op can say, and about which kind of entity. Closed: both sides refuse anything else. */
 export const OP_TYPES = [
@@ -76,5 +76,5 @@ export interface OpIntent {
 
 /** What an op's bytes are checked against whenever they are reserved: hex sha256, 64 characters. */
 export function opHash(op: OpIntent): string {
-	return hash("sha256", `${op.op_id}\n${op.type}\n${op.key}\n${op.payload}`, "hex");
+	return sha256(`${op.op_id}\n${op.type}\n${op.key}\n`, op.payload);
 }
