@@ -1,4 +1,5 @@
 import { defineCommand } from "citty";
+import { isLoopback } from "../model/address.ts";
 import { startShareServer } from "../server/node.ts";
 import { EXPOSURE_ARGS, exposureOf } from "./exposure.ts";
 import { createLogger } from "./logger.ts";
@@ -58,6 +59,11 @@ export const command = teach(
 				},
 				...{ logger, meter: metrics?.server },
 			});
+			if (settings.opencodeShare && !isLoopback(exposure.host))
+				logger.warn(
+					{ host: exposure.host },
+					"opencode-share is on: whoever reaches this server makes shares without a key.",
+				);
 			const told = await metrics?.listen().catch(async (error: unknown) => {
 				await server.close();
 				throw error;
