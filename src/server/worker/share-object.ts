@@ -24,7 +24,7 @@ import { NOBODY, type SyncAck } from "../opencode-shares.ts";
 import { notFound } from "../refusals.ts";
 import { Registry } from "../registry.ts";
 import { share } from "../share.sql.ts";
-import { type Holder, ShareRules } from "../share.ts";
+import { type Holder, ShareRules, type ShareRulesOptions } from "../share.ts";
 import type { Page } from "../watcher.ts";
 import { type Env, isOpencodeShareOpen, serverKeysOf, WORKER_LIMITS } from "./env.ts";
 import { shareIdOf, slugOf } from "./place.ts";
@@ -225,15 +225,24 @@ export class ShareObject extends DurableObject<Env> {
 	}
 
 	#open(): Opened {
-		this.#opened ??= opened(openTables(this.ctx.storage), this.env);
+		this.#opened ??= opened(openTables(this.ctx.storage), this.env, this.bounds());
 		return this.#opened;
+	}
+
+	/** What a share takes and remembers; a test that attacks the bounds lowers them. */
+	protected bounds(): Pick<ShareRulesOptions, "limits" | "ledgerOps"> {
+		return { limits: WORKER_LIMITS };
 	}
 }
 
 /** Entities that a list of shares tells of. */
 const LISTED: ReadonlySet<string> = new Set([keys.session, keys.sessionDeleted]);
 
-function opened(db: BaseSQLiteDatabase<"sync", unknown>, env: Env): Opened {
+function opened(
+	db: BaseSQLiteDatabase<"sync", unknown>,
+	env: Env,
+	bounds: Pick<ShareRulesOptions, "limits" | "ledgerOps">,
+): Opened {
 	// The Worker knows under which name it was called.
 	const url = (slug: string) => `/share/${slug}`;
 	const rules = new ShareRules(db, {
@@ -241,7 +250,7 @@ function opened(db: BaseSQLiteDatabase<"sync", unknown>, env: Env): Opened {
 		random: randomBytes,
 		serverKeys: serverKeysOf(env),
 		url,
-		limits: WORKER_LIMITS,
+		...bounds,
 		opencodeShare: isOpencodeShareOpen(env),
 		names: { shareId: shareIdOf, slug: (shareId) => slugOf(shareId, randomBytes) },
 	});
