@@ -2,6 +2,8 @@ import { randomBytes } from "node:crypto";
 import type { ExecutionContext, WebSocket as WorkerSocket } from "@cloudflare/workers-types";
 import type { Hono } from "hono";
 import { systemClock } from "../model/clock.ts";
+import { RATES } from "../protocol/rates.ts";
+import { type Allowance, Limiter, UNLIMITED } from "./allowance.ts";
 import { type HttpContext, httpApp } from "./http.ts";
 import { Redactor } from "./redact.ts";
 import { Ears } from "./worker/ears.ts";
@@ -25,6 +27,8 @@ const APPS_MAX = 8;
 
 const strangers = new Strangers();
 const redactor = new Redactor(consoleLogger, randomBytes);
+/** What each client has taken lately, of this isolate. */
+const limiter = new Limiter(RATES, systemClock);
 const apps = new Map<string, Hono>();
 
 /**
@@ -37,16 +41,17 @@ export default {
 		const url = new URL(request.url);
 		const origin = env.PUBLIC_URL?.replace(/\/+$/, "") || url.origin;
 		const isUpgrade = request.headers.get("upgrade")?.toLowerCase() === "websocket";
-		if (isUpgrade) return url.pathname === "/rpc" ? upgraded(origin, env) : new Response(null, { status: 404 });
+		if (isUpgrade)
+			return url.pathname === "/rpc" ? upgraded(request, origin, env) : new Response(null, { status: 404 });
 		if (url.pathname.startsWith("/operator/")) return operate(request, url.pathname, env);
-		return appOf(origin, env).fetch(request, env, context as never);
+		return appOf(origin, env).fetch(request, allowanceOf(request), context as never);
 	},
 };
 
-function upgraded(origin: string, env: Env): Response {
+function upgraded(request: Request, origin: string, env: Env): Response {
 	const { 0: theirs, 1: ours } = new WebSocketPair();
 	const [context, rules] = contextOf(origin, env, true);
-	serveSession(ours, context, rules, capsOf(env));
+	serveSession(ours, context, rules, allowanceOf(request), capsOf(env));
 	return new Response(null, { status: 101, webSocket: theirs } as ResponseInit);
 }
 
@@ -55,7 +60,8 @@ function appOf(origin: string, env: Env): Hono {
 	if (known) return known;
 	if (apps.size >= APPS_MAX) apps.clear();
 	const [context] = contextOf(origin, env, false);
-	const app = httpApp({ ...context, perPost: () => contextOf(origin, env, true)[0] });
+	const perPost = () => contextOf(origin, env, true)[0];
+	const app = httpApp({ ...context, allowanceOf: (allowance) => allowance as Allowance, perPost });
 	apps.set(origin, app);
 	return app;
 }
@@ -68,6 +74,12 @@ function contextOf(origin: string, env: Env, isOneConnection: boolean): [HttpCon
 	const onKnown = () => undefined;
 	const version = env.VERSION ?? "unknown";
 	return [{ rules, hub, clock: systemClock, redactor, logger: consoleLogger, version, url, onKnown }, rules];
+}
+
+/** By the address that the platform tells; without one, it is not the platform that asks. */
+function allowanceOf({ headers }: Request): Allowance {
+	const address = headers.get("cf-connecting-ip");
+	return address === null ? UNLIMITED : limiter.of(address);
 }
 
 function capsOf({ SESSION_SECONDS, SESSION_CALLS: calls }: Env): SessionCaps {

@@ -1,6 +1,7 @@
 import type { DurableObjectState } from "@cloudflare/workers-types";
 import { assert } from "../../model/assert.ts";
 import { LIMITS, type ShareLimits } from "../../protocol/limits.ts";
+import type { QuotaLimits } from "../quota.ts";
 import type { DirectoryObject } from "./directory-object.ts";
 import type { ShareObject } from "./share-object.ts";
 import type { WatchObject } from "./watch-object.ts";
@@ -21,6 +22,8 @@ export interface Env {
 	readonly PUBLIC_URL?: string;
 	/** "true": OpenCode's own share, which shows no key, may make shares here. */
 	readonly OPENCODE_SHARE?: string;
+	/** Bytes of payloads that one share may hold. */
+	readonly SHARE_BYTES?: string;
 	/** How long one WebSocket may last, in seconds, and how many calls it may make. */
 	readonly SESSION_SECONDS?: string;
 	readonly SESSION_CALLS?: string;
@@ -46,6 +49,13 @@ export interface Namespace<T> {
  * local runtime enforces; a share that was written with larger ops elsewhere is not brought here.
  */
 export const WORKER_LIMITS: ShareLimits = { ...LIMITS, op_bytes: 1_900_000 };
+
+/** Short of the 10 GB that the platform lets an object have, so that a full share is told as such. */
+const SHARE_BYTES_MAX = 8_000_000_000;
+
+export function quotasOf({ SHARE_BYTES }: Env): QuotaLimits {
+	return { shareBytes: Math.min(Number(SHARE_BYTES) || SHARE_BYTES_MAX, SHARE_BYTES_MAX) };
+}
 
 export function serverKeysOf({ SERVER_KEYS }: Pick<Env, "SERVER_KEYS">): string[] {
 	return (SERVER_KEYS ?? "")

@@ -2,6 +2,7 @@ import type { WebSocket as WorkerSocket } from "@cloudflare/workers-types";
 import { RpcSession, WebSocketTransport } from "capnweb";
 import type { Clock } from "../../model/clock.ts";
 import { guarded } from "../../protocol/message.ts";
+import type { Allowance } from "../allowance.ts";
 import { Connection } from "../connection.ts";
 import { type HttpContext, RPC_LIMITS } from "../http.ts";
 import { Api } from "../rpc.ts";
@@ -31,11 +32,17 @@ export interface SessionCaps {
  *
  * A client takes the close as what it is, a lost connection: it connects anew, and asks what became of what was under way.
  */
-export function serveSession(socket: WorkerSocket, context: HttpContext, rules: ObjectRules, caps: SessionCaps): void {
+export function serveSession(
+	socket: WorkerSocket,
+	context: HttpContext,
+	rules: ObjectRules,
+	allowance: Allowance,
+	caps: SessionCaps,
+): void {
 	const { redactor, clock } = context;
 	socket.accept();
 	const transport = guarded(new WebSocketTransport(socket as unknown as globalThis.WebSocket), "client");
-	const connection = new Connection("socket", redactor, () => undefined);
+	const connection = new Connection("socket", redactor, () => undefined, allowance);
 	const session = new RpcSession(transport, new Api(context, connection), {
 		onSendError: (error) => (socket.readyState === WEBSOCKET_OPEN ? redactor.sent(error) : error),
 		limits: RPC_LIMITS,

@@ -26,7 +26,7 @@ import { Registry } from "../registry.ts";
 import { share } from "../share.sql.ts";
 import { type Holder, ShareRules, type ShareRulesOptions } from "../share.ts";
 import type { Page } from "../watcher.ts";
-import { type Env, isOpencodeShareOpen, serverKeysOf, WORKER_LIMITS } from "./env.ts";
+import { type Env, isOpencodeShareOpen, quotasOf, serverKeysOf, WORKER_LIMITS } from "./env.ts";
 import { shareIdOf, slugOf } from "./place.ts";
 import { restoreTo } from "./restore.ts";
 import { hasTables, openTables } from "./storage.ts";
@@ -251,6 +251,7 @@ function opened(
 		serverKeys: serverKeysOf(env),
 		url,
 		...bounds,
+		quotas: quotasOf(env),
 		opencodeShare: isOpencodeShareOpen(env),
 		names: { shareId: shareIdOf, slug: (shareId) => slugOf(shareId, randomBytes) },
 	});
