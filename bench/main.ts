@@ -12,6 +12,7 @@ import { drain } from "./drain.ts";
 import type { Bench, Context, Figure } from "./figure.ts";
 import { idle } from "./idle.ts";
 import { latency } from "./latency.ts";
+import { objects } from "./objects.ts";
 import { queue } from "./queue.ts";
 import { plainjob } from "./rivals.ts";
 import { share } from "./share.ts";
@@ -23,7 +24,7 @@ import { turn } from "./turn.ts";
 /** In the order of the table (README.md). */
 const BENCHES: readonly Bench[] = [
 	...[append, queue, plainjob, drain, apply, distance, latency, capture, share],
-	...[backlog, idle, shrink, slow, turn],
+	...[backlog, idle, shrink, slow, turn, objects],
 ];
 
 const USAGE = `npm run bench [-- OPTIONS]

@@ -24,3 +24,8 @@ export function cpuSecondsOf(pid: number): number {
 export function peakRssOf(pid: number): number {
 	return Number(/^VmHWM:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
 }
+
+/** The memory that a process has resident now, in MB; Linux alone tells. */
+export function rssOf(pid: number): number {
+	return Number(/^VmRSS:\s+(\d+) kB/m.exec(readFileSync(`/proc/${pid}/status`, "utf8"))?.[1]) / 1024;
+}

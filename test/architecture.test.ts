@@ -104,13 +104,14 @@ describe("the floors", () => {
 });
 
 describe("the sources", () => {
-	it("every relative import ends in .ts and leads to a file", () => {
+	it("every relative import ends in .ts, or is a migration, and leads to a file", () => {
 		const wrong = FILES.filter((path) => /^(src|test)\/.*\.ts$/.test(path))
 			.flatMap((file) => importsOf(file, text(file)))
 			.filter(({ specifier }) => specifier !== "../../package.json")
 			.filter(({ specifier }) => /^\.{1,2}\//.test(specifier))
 			.filter(
-				({ file, specifier }) => !specifier.endsWith(".ts") || !existsSync(resolve(ROOT, dirname(file), specifier)),
+				({ file, specifier }) =>
+					!/\.(?:ts|sql)$/.test(specifier) || !existsSync(resolve(ROOT, dirname(file), specifier)),
 			)
 			.filter(({ file }) => file !== "test/architecture.test.ts");
 		expect(wrong).toEqual([]);

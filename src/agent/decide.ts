@@ -15,9 +15,10 @@ export type Outcome = Refusal | Rejection | "unknown";
  * - `bury`: set this op aside, re-seal the rest.
  * - `make_anew`: there is no such share; make one and compare.
  * - `park`: stop until a person acts.
+ * - `halt`: nothing is wrong with it, but a person has to make room on the server; looked at again at a slow pace.
  * - `refused`: the server does not let this agent in at all; all sessions wait.
  */
-export type Action = "reconcile" | "reconnect" | "compare" | "bury" | "make_anew" | "park" | "refused";
+export type Action = "reconcile" | "reconnect" | "compare" | "bury" | "make_anew" | "park" | "halt" | "refused";
 
 /** A rejection answers an op; from a server that answers anything else with one, only the positions can be believed. */
 const NOT_ASKED: Readonly<Record<Rejection, Action>> = {
@@ -42,6 +43,7 @@ const TABLE: Readonly<Record<Step, Readonly<Record<Outcome, Action>>>> = {
 		stale_epoch: "reconcile",
 		invalid_request: "park",
 		busy: "reconcile",
+		over_quota: "halt",
 		unknown: "reconnect",
 		...NOT_ASKED,
 	},
@@ -52,6 +54,7 @@ const TABLE: Readonly<Record<Step, Readonly<Record<Outcome, Action>>>> = {
 		stale_epoch: "reconcile",
 		invalid_request: "park",
 		busy: "reconcile",
+		over_quota: "halt",
 		unknown: "reconnect",
 		...NOT_ASKED,
 	},
@@ -62,6 +65,7 @@ const TABLE: Readonly<Record<Step, Readonly<Record<Outcome, Action>>>> = {
 		stale_epoch: "reconcile",
 		invalid_request: "park",
 		busy: "reconcile",
+		over_quota: "halt",
 		unknown: "reconnect",
 		cursor_conflict: "compare",
 		cursor_gap: "reconcile",
@@ -89,6 +93,6 @@ export interface Decision {
  */
 export function decide(step: Step, outcome: Outcome, attempts: number, random: Random, retryAfterMs = 0): Decision {
 	const action = TABLE[step][outcome];
-	const free = attempts <= 1 && outcome !== "unknown" && outcome !== "busy";
+	const free = attempts <= 1 && outcome !== "unknown" && outcome !== "busy" && outcome !== "over_quota";
 	return { action, waitMs: free ? retryAfterMs : fullJitter(attempts, SESSION_BACKOFF, random, retryAfterMs) };
 }

@@ -5,6 +5,9 @@ import type { Action, Outcome, Step } from "./decide.ts";
 /** What a session is parked with whose share another machine has taken over. */
 export const CLAIMED = "claimed";
 
+/** What a session is parked with whose share the server has let go of, as nothing had changed for long. */
+export const EXPIRED = "expired";
+
 /** A call that did not succeed, with what is known of its outcome. */
 export class Failure extends Error {
 	readonly step: Step;
@@ -31,7 +34,11 @@ export class Failure extends Error {
 export function failureOf(step: Step, thrown: unknown): Failure {
 	const refusal = refusalOf(thrown);
 	if (refusal === undefined) return new Failure(step, "unknown", messageOf(thrown));
-	const { claimed_at } = refusal.details;
+	const { claimed_at, expired_at } = refusal.details;
+	if (expired_at !== undefined) {
+		const message = `the server has let the share go at ${timeOf(expired_at)}, as nothing had changed in it for long`;
+		return new Failure(step, refusal.code, message, { override: { action: "park", code: EXPIRED } });
+	}
 	if (claimed_at !== undefined) {
 		const message = `the share was taken over by another machine at ${timeOf(claimed_at)}`;
 		return new Failure(step, refusal.code, message, { override: { action: "park", code: CLAIMED } });

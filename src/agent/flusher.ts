@@ -259,9 +259,9 @@ export function sendable(outbox: Outbox, mode: ShareMode): WorkRow[] {
  */
 export function isDrained(outbox: Outbox, mode: ShareMode): boolean {
 	const work = sendable(outbox, mode);
-	if (work.some((row) => row.pending)) return false;
+	if (work.some((row) => row.pending && !row.halted)) return false;
 	const state = outbox.agent()?.server_state;
-	return work.length === 0 || state === "unreachable" || state === "untrusted" || state === "refused";
+	return work.every((row) => row.halted) || state === "unreachable" || state === "untrusted" || state === "refused";
 }
 
 /** A person asks: what earlier failures put off is due now; where nobody is connected, the server is found out anew. */

@@ -7,6 +7,7 @@ import { decide, type Outcome } from "./decide.ts";
 import { Failure, failureOf } from "./failure.ts";
 import { type Flight, launch } from "./flight.ts";
 import { Redeemer, type RedeemerOptions } from "./redeemer.ts";
+import { Setbacks } from "./setbacks.ts";
 import { isFromEarlier, type Verdict, verdictOf } from "./verdict.ts";
 
 /**
@@ -69,6 +70,7 @@ export interface ReplayOptions extends RedeemerOptions {
 export class Replay {
 	readonly #options: ReplayOptions;
 	readonly #redeemer: Redeemer;
+	readonly #setbacks: Setbacks;
 	/** Of all sessions; one Replay per connection. */
 	readonly #underWay = { batches: 0, bytes: 0 };
 	/** Who sent last, and until when the connection counts as shared. */
@@ -77,6 +79,7 @@ export class Replay {
 	constructor(options: ReplayOptions) {
 		this.#options = options;
 		this.#redeemer = new Redeemer(options);
+		this.#setbacks = new Setbacks(options, this.#redeemer);
 	}
 
 	/** The session's share, where it is redeemed on this connection. */
@@ -112,11 +115,11 @@ export class Replay {
 			}
 			if (unconfirmed && !signal.aborted) outbox.confirm(sessionId);
 			if ((outbox.line(sessionId)?.attempts ?? 0) > 0) outbox.settle(sessionId);
-			if (!signal.aborted) this.#tellRecovery(sessionId);
+			if (!signal.aborted) this.#setbacks.recovered(sessionId);
 			return isOver(turn) ? "turn_over" : "done";
 		} catch (error) {
 			if (!(error instanceof Failure)) throw error;
-			return this.#fail(sessionId, error);
+			return this.#setbacks.note(sessionId, error);
 		}
 	}
 
@@ -270,46 +273,6 @@ export class Replay {
 			outbox.mustCompare(sessionId, error.message);
 			throw new Failure("use", "unknown", error.message, { override: { action: "reconcile", code: error.code } });
 		}
-	}
-
-	#fail(sessionId: string, failure: Failure): FlushEnd {
-		const { outbox, connection, failing, meter, clock, random, log } = this.#options;
-		meter?.retried(failure.step, failure.outcome);
-		this.#redeemer.drop(sessionId);
-		const attempts = Math.max(1, outbox.line(sessionId)?.attempts ?? 1);
-		const decision = decide(failure.step, failure.outcome, attempts, random, failure.retryAfterMs);
-		const action = failure.override?.action ?? decision.action;
-		const { step, outcome } = failure;
-		const facts = { ...this.#about(sessionId), step, outcome, err: failure.message, action };
-		outbox.nack(sessionId, clock.now() + decision.waitMs, failure.message);
-		if (action === "park") outbox.park(sessionId, failure.override?.code ?? failure.outcome, failure.message);
-		if (action === "compare") outbox.mustCompare(sessionId, `its positions are not what they were: ${failure.message}`);
-		if (action === "make_anew") {
-			this.#redeemer.doubt(sessionId);
-			outbox.giveUp(sessionId);
-			outbox.mustCompare(sessionId, "the server has no such share; a new one is made");
-		}
-		if (action === "park" || action === "make_anew") log.warn(facts, "a share needs attention");
-		else {
-			const isNews = failing.get(sessionId) !== `${step} ${outcome}`;
-			log[isNews ? "info" : "debug"]({ ...facts, attempts, wait_ms: decision.waitMs }, "an attempt failed");
-		}
-		failing.set(sessionId, `${step} ${outcome}`);
-		// Over HTTP nothing else tells that the server is gone; a socket does so itself.
-		if (action === "reconnect" && connection.kind === "http-batch") connection.close();
-		return action === "refused" ? "refused" : "failed";
-	}
-
-	/** A session got through whose last attempt had failed. */
-	#tellRecovery(sessionId: string): void {
-		const { failing, log } = this.#options;
-		const was = failing.get(sessionId);
-		if (failing.delete(sessionId))
-			log.info({ ...this.#about(sessionId), was }, "the session goes on after failed attempts");
-	}
-
-	#about(sessionId: string): { session: string; share: string | null } {
-		return { session: sessionId, share: this.#options.outbox.share(sessionId)?.share_id ?? null };
 	}
 }
 

@@ -1,6 +1,6 @@
 import type { Clock } from "../model/clock.ts";
 import type { Logger } from "../model/logger.ts";
-import { type ServerMeter, startShareServer } from "../server/node.ts";
+import { type ServerMeter, type ShareServerOptions, startShareServer } from "../server/node.ts";
 import { capnwebTransport } from "../transport/capnweb.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { ShareServer } from "./redeemer.ts";
@@ -23,16 +23,16 @@ export interface EmbeddedOptions {
 	readonly key: string;
 	readonly port: number;
 	readonly meter?: ServerMeter | undefined;
-	/** Whether OpenCode's own share may make shares there; default false. */
-	readonly opencodeShare?: boolean;
+	/** What differs from the defaults of a server of its own. */
+	readonly server?: Pick<ShareServerOptions, "opencodeShare" | "quotas" | "retainMs">;
 	readonly clock: Clock;
 	readonly log: Logger;
 }
 
 /** Starts a share server in this process, on loopback. Throws OutboxError port_taken and what its database says. */
 export async function embeddedLink(options: EmbeddedOptions): Promise<ServerLink> {
-	const { databasePath, key, port, opencodeShare = false, meter, clock, log } = options;
-	const server = { databasePath, serverKeys: [key], port, opencodeShare, meter };
+	const { databasePath, key, port, meter, clock, log } = options;
+	const server = { databasePath, serverKeys: [key], port, meter, ...options.server };
 	const host = await startShareServer({ ...server, logger: log, clock });
 	return {
 		server: { id: EMBEDDED, key: () => key },

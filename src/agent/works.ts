@@ -3,6 +3,7 @@ import { messageOf, OutboxError } from "../model/errors.ts";
 import { canonicalJson } from "../model/json.ts";
 import { keys } from "../model/op.ts";
 import type { Outbox } from "../outbox/outbox.ts";
+import { OVER_QUOTA } from "../outbox/session.ts";
 import type { Doorbell } from "../source/doorbell.ts";
 import type { ServerExtras } from "../source/extras.ts";
 import { redactedChanges, redactedSource } from "../source/redacted.ts";
@@ -111,7 +112,7 @@ export class Works {
 			log.info({ last_pid: last.pid }, "the last agent was killed; going on from where it was");
 		outbox.recover();
 		// What another server or version mends is tried once with each start.
-		for (const code of ["other_server", "invalid_request"]) outbox.unpark(code);
+		for (const code of ["other_server", "invalid_request", OVER_QUOTA]) outbox.unpark(code);
 		outbox.parkForeign(link.server.id);
 		const now = clock.now();
 		if (this.#options.hurry) outbox.hurry();

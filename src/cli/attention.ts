@@ -3,6 +3,7 @@ import { CLAIMED } from "../agent/failure.ts";
 import { ERRORS } from "../model/errors.ts";
 import { RESTORING } from "../outbox/adopt.ts";
 import type { SessionReport } from "../outbox/report.ts";
+import { OVER_QUOTA } from "../outbox/session.ts";
 import { PASSWORD_HINT } from "../source/http.ts";
 import type { Status } from "./status-facts.ts";
 import { count } from "./terminal.ts";
@@ -122,6 +123,8 @@ function afterParking({ session_id: id, parked_code, url }: SessionReport): stri
 		return `What was asked of it went with a damaged outbox. \`opencode-outbox share ${id}\` shares it, \`unshare ${id}\` does not.`;
 	if (parked_code === CLAIMED)
 		return `\`opencode-outbox restore ${url}\` brings what the other machine did, beside this with --fork where both went on; --continue takes it back. To share this copy by itself: \`opencode-outbox unshare --forget ${id}\`, then \`opencode-outbox share ${id}\`.`;
+	if (parked_code === OVER_QUOTA)
+		return "Its ops are kept, and it goes on by itself within minutes of the server having room: raise its --share-bytes-max, --owner-bytes-max or --owner-shares-max, or `opencode-outbox unshare` what need not be there.";
 	if (parked_code === "denied") return `Its ops are kept. Somebody has changed the share's secret. ${forget}`;
 	if (parked_code === "invalid_request")
 		return "Upgrade opencode-outbox here or on the server, then restart the agent.";

@@ -17,6 +17,7 @@ import { pathsIn } from "./paths.ts";
 import { rulesOf } from "./rules.ts";
 import { ensureServerKey, readServerKey } from "./server-key.ts";
 import { remoteServer, type Settings } from "./settings.ts";
+import { ownServerOf } from "./settings-of-server.ts";
 
 /**
  * An agent's parts, as the settings ask for them. Opens nothing yet.
@@ -90,7 +91,7 @@ export async function openLink(
 	}
 	const paths = pathsIn(settings.dataDir);
 	const key = ensureServerKey(paths.serverKey);
-	const server = { databasePath: paths.serverDatabase, key, port, opencodeShare: settings.opencodeShare, meter };
+	const server = { databasePath: paths.serverDatabase, key, port, meter, server: ownServerOf(settings) };
 	return embeddedLink({ ...server, clock: systemClock, log });
 }
 

@@ -1,5 +1,5 @@
 import { statSync } from "node:fs";
-import { CLAIMED } from "../agent/failure.ts";
+import { CLAIMED, EXPIRED } from "../agent/failure.ts";
 import { RECONCILE_CASES } from "../agent/meter.ts";
 import type { AgentFigures, AgentMetrics } from "../metrics/agent.ts";
 import type { Endpoint } from "../metrics/endpoint.ts";
@@ -9,6 +9,7 @@ import type { Logger } from "../model/logger.ts";
 import { version } from "../model/package.ts";
 import { RESTORING } from "../outbox/adopt.ts";
 import { openReport, type Report } from "../outbox/report.ts";
+import { OVER_QUOTA } from "../outbox/session.ts";
 import { SESSION_STATES, type SessionState } from "../outbox/session-state.ts";
 import { REFUSALS, REJECTIONS } from "../protocol/codes.ts";
 import { type Glance, glanceAt } from "../source/glance.ts";
@@ -29,7 +30,17 @@ export const AGENT_WORDS = {
 	sessionStates: SESSION_STATES,
 	agentStates: ["starting", "waiting", "running", "draining"],
 	serverStates: ["unknown", "connected", "unreachable", "untrusted", "refused"],
-	parkedCodes: ["revoked", "denied", "invalid_request", "other_server", "wish_lost", CLAIMED, RESTORING],
+	parkedCodes: [
+		"revoked",
+		"denied",
+		"invalid_request",
+		"other_server",
+		"wish_lost",
+		CLAIMED,
+		EXPIRED,
+		OVER_QUOTA,
+		RESTORING,
+	],
 	pausedReasons: ["outbox_full", "disk_full", "denied", "corrupt", "io", "unknown_schema", "busy"],
 };
 

@@ -1,4 +1,5 @@
 import { defineCommand } from "citty";
+import { isLoopback } from "../model/address.ts";
 import { startShareServer } from "../server/node.ts";
 import { EXPOSURE_ARGS, exposureOf } from "./exposure.ts";
 import { createLogger } from "./logger.ts";
@@ -6,6 +7,7 @@ import { openMetrics } from "./metrics.ts";
 import { pathsIn } from "./paths.ts";
 import { ensureServerKey, readServerKey } from "./server-key.ts";
 import { resolveSettings, settingsArgs } from "./settings.ts";
+import { ownServerOf } from "./settings-of-server.ts";
 import { teach } from "./teach.ts";
 import { jsonLine } from "./terminal.ts";
 
@@ -21,6 +23,10 @@ export const command = teach(
 				"limit-redemptions",
 				"limit-guesses",
 				"limit-append",
+				"retain",
+				"share-bytes-max",
+				"owner-bytes-max",
+				"owner-shares-max",
 				"metrics-port",
 				"data-dir",
 				"server-key-file",
@@ -44,7 +50,7 @@ export const command = teach(
 			const server = await startShareServer({
 				...{ databasePath: serverDatabase, serverKeys: [key], port: settings.port, ...exposure },
 				...(publicUrl === undefined ? {} : { publicUrl }),
-				opencodeShare: settings.opencodeShare,
+				...ownServerOf(settings),
 				rates: {
 					creates: settings.limitCreates,
 					redemptions: settings.limitRedemptions,
@@ -53,6 +59,11 @@ export const command = teach(
 				},
 				...{ logger, meter: metrics?.server },
 			});
+			if (settings.opencodeShare && !isLoopback(exposure.host))
+				logger.warn(
+					{ host: exposure.host },
+					"opencode-share is on: whoever reaches this server makes shares without a key.",
+				);
 			const told = await metrics?.listen().catch(async (error: unknown) => {
 				await server.close();
 				throw error;

@@ -34,6 +34,18 @@ export const OUTBOX_MAX = sizeSchema(1024 ** 2, 1024 ** 5);
 
 /** Below a second nobody could ask for anything in between; the upper bound is a slip of the pen. */
 export const IDLE_STOP = durationSchema(1000, 7 * 24 * 3_600_000);
+const OFF = z.literal("off").transform(() => undefined);
+/** Below an hour nothing would be read by anybody; the upper bound is a slip of the pen. */
+export const RETAIN = z.union([OFF, durationSchema(3_600_000, 10_000 * 86_400_000)]);
+/** Below 1 MiB not even one batch fits; the upper bound is a slip of the pen. */
+export const BYTES_OR_OFF = z.union([OFF, sizeSchema(1024 ** 2, 1024 ** 5)]);
+export const COUNT_OR_OFF = z.union([
+	OFF,
+	z
+		.string()
+		.regex(/^[1-9]\d{0,8}$/)
+		.transform(Number),
+]);
 export const SWITCH = z.enum(["off", "on"]).transform((text) => text === "on");
 export const NEVER = z.literal("never").transform(() => undefined);
 /** Below a minute nothing would ever begin; the upper bound is a slip of the pen. */

@@ -1,6 +1,18 @@
 import { RATES, type Rate } from "../protocol/rates.ts";
-import { COUNT_RATE, COUNT_RATE_FORM, SIZE_RATE, SIZE_RATE_FORM, SWITCH } from "./setting-forms.ts";
+import { DURATION_FORM } from "./duration.ts";
+import {
+	BYTES_OR_OFF,
+	COUNT_OR_OFF,
+	COUNT_RATE,
+	COUNT_RATE_FORM,
+	none,
+	RETAIN,
+	SIZE_RATE,
+	SIZE_RATE_FORM,
+	SWITCH,
+} from "./setting-forms.ts";
 import type { Setting } from "./settings-table.ts";
+import { SIZE_FORM } from "./size.ts";
 
 /** What can be set of a share server that this program starts: `serve`, or the one of `run`. */
 export interface ServerSettings {
@@ -11,6 +23,12 @@ export interface ServerSettings {
 	readonly limitRedemptions: Rate | undefined;
 	readonly limitGuesses: Rate | undefined;
 	readonly limitAppend: Rate | undefined;
+	/** How long a share may be unchanged; undefined: for ever. */
+	readonly retainMs: number | undefined;
+	/** What may be held (server/quota.ts); undefined: whatever is sent. */
+	readonly shareBytesMax: number | undefined;
+	readonly ownerBytesMax: number | undefined;
+	readonly ownerSharesMax: number | undefined;
 }
 
 export const SERVER_FIELDS = {
@@ -19,10 +37,15 @@ export const SERVER_FIELDS = {
 	"limit-redemptions": "limitRedemptions",
 	"limit-guesses": "limitGuesses",
 	"limit-append": "limitAppend",
+	retain: "retainMs",
+	"share-bytes-max": "shareBytesMax",
+	"owner-bytes-max": "ownerBytesMax",
+	"owner-shares-max": "ownerSharesMax",
 } as const satisfies Record<string, keyof ServerSettings>;
 
 type Table = { readonly [Name in keyof typeof SERVER_FIELDS]: Setting<ServerSettings[(typeof SERVER_FIELDS)[Name]]> };
 
+const NO_LIMIT = { fallback: none, fallbackText: "off" };
 const PER_MINUTE = { hint: "N/DURATION|off", expected: COUNT_RATE_FORM };
 
 export const SERVER_SETTINGS: Table = {
@@ -58,4 +81,35 @@ export const SERVER_SETTINGS: Table = {
 		fallbackText: "64MiB/1s",
 		doc: "What one client address, and one server key, may append in that time.",
 	},
+	retain: {
+		...{ field: "retainMs", hint: "DURATION|off", expected: `${DURATION_FORM}, from 1h to 10000d, or off` },
+		parse: (text) => RETAIN.safeParse(text),
+		...NO_LIMIT,
+		doc: "Let go of shares in which nothing has changed for so long; their agents are told, and keep what they have.",
+	},
+	"share-bytes-max": {
+		...{ field: "shareBytesMax", hint: "SIZE|off", expected: `${SIZE_FORM}, from 1MiB, or off` },
+		parse: (text) => BYTES_OR_OFF.safeParse(text),
+		...NO_LIMIT,
+		doc: "What one share may hold; more waits in its agent's outbox.",
+	},
+	"owner-bytes-max": {
+		...{ field: "ownerBytesMax", hint: "SIZE|off", expected: `${SIZE_FORM}, from 1MiB, or off` },
+		parse: (text) => BYTES_OR_OFF.safeParse(text),
+		...NO_LIMIT,
+		doc: "What all shares of one server key may hold together.",
+	},
+	"owner-shares-max": {
+		...{ field: "ownerSharesMax", hint: "N|off", expected: "a number from 1, or off" },
+		parse: (text) => COUNT_OR_OFF.safeParse(text),
+		...NO_LIMIT,
+		doc: "How many shares one server key may have.",
+	},
 };
+
+/** What `serve`, and the server of `run`, take of it alike; rates are for who comes from elsewhere. */
+export function ownServerOf(settings: ServerSettings) {
+	const { opencodeShare, retainMs, shareBytesMax, ownerBytesMax, ownerSharesMax } = settings;
+	const quotas = { shareBytes: shareBytesMax, ownerBytes: ownerBytesMax, ownerShares: ownerSharesMax };
+	return { opencodeShare, retainMs, quotas };
+}

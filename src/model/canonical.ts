@@ -111,7 +111,11 @@ class Scan {
 				if (!this.#takeComma()) break;
 			}
 		if (this.#text.charCodeAt(this.at++) !== CLOSE_OBJECT) return undefined;
-		return isSame ? SAME : `{${members.join(",")}}`;
+		if (isSame) return SAME;
+		// One by one: a text of many MiB is then copied once, when it is first used as a whole.
+		let text = "{";
+		for (const [n, member] of members.entries()) text += n === 0 ? member : `,${member}`;
+		return `${text}}`;
 	}
 
 	#takeComma(): boolean {

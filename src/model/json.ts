@@ -1,4 +1,4 @@
-import { hash } from "node:crypto";
+import { sha256 } from "./digest.ts";
 import { messageOf } from "./errors.ts";
 
 /**
@@ -13,7 +13,7 @@ export function canonicalJson(value: unknown): string {
 
 /** The digest by which two sides compare an entity: hex sha256 of its payload text, 64 characters. */
 export function digestOf(payload: string): string {
-	return hash("sha256", payload, "hex");
+	return sha256("", payload);
 }
 
 /** Why a JSON text could not be read. What the runtimes say of one that is none quotes it, and it may hold a secret. */

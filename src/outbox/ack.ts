@@ -1,5 +1,6 @@
 import type { Sqlite } from "../sqlite/driver.ts";
 import { opAt } from "./position.ts";
+import { OVER_QUOTA } from "./session.ts";
 
 /**
  * Records that the server has every op of a session below `cursor`.
@@ -20,7 +21,8 @@ export function ackVerb(sqlite: Sqlite) {
 	);
 	const advance = sqlite.prepare(`
 		UPDATE session SET acked_id = ?, acked_cursor = ?, acked_op_id = ?, pending_ops = pending_ops - ?,
-			pending_bytes = pending_bytes - ?, last_acked_at = ?, attempts = 0, next_retry_at = 0, last_error = NULL
+			pending_bytes = pending_bytes - ?, last_acked_at = ?, attempts = 0, next_retry_at = 0, last_error = NULL,
+			parked_code = nullif(parked_code, '${OVER_QUOTA}')
 		WHERE session_id = ?`);
 	const latest = sqlite.prepare("UPDATE agent SET acked_session_id = ? WHERE acked_session_id IS NOT ?");
 	return (sessionId: string, cursor: number, now: number): number =>

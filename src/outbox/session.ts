@@ -38,6 +38,8 @@ export interface WorkRow {
 	/** 1 when a person asked for a session that it belongs to. */
 	readonly follows: number;
 	readonly unconfirmed: number;
+	/** 1 when it is parked with OVER_QUOTA: it is looked at again when it is due, and waits for a person meanwhile. */
+	readonly halted: number;
 	/** 1 when there is something to send or to ask for; 0 when the share is only to be redeemed once. */
 	readonly pending: number;
 }
@@ -51,6 +53,12 @@ export interface LineRow {
 	readonly attempts: number;
 	readonly unconfirmed: number;
 }
+
+/**
+ * What a session is parked with that the server has no room for: halted. Alone of all codes it ends by itself, since a person
+ * makes room on the server and nothing is to be done here.
+ */
+export const OVER_QUOTA = "over_quota";
 
 /** True for a session that a person's rules leave out; what they ask of it themselves wins. */
 const IS_HELD = "(session.excluded IS NOT NULL AND session.wanted = 'auto')";
@@ -67,6 +75,7 @@ export function sessionVerbs(sqlite: Sqlite) {
 	const due = sqlite.prepare<WorkRow>(`
 		SELECT * FROM (
 			SELECT session.session_id, next_retry_at, wanted, share_id IS NOT NULL AS shared, unconfirmed,
+				parked_code IS NOT NULL AS halted,
 				parent_id IS NOT NULL AND (WITH RECURSIVE above (id, parent, depth) AS (
 					SELECT '', session.parent_id, 0 UNION ALL
 					SELECT session_id, parent_id, depth + 1 FROM above JOIN session ON session_id = parent WHERE depth < 20)
@@ -74,7 +83,7 @@ export function sessionVerbs(sqlite: Sqlite) {
 				wanted IN ('unshare', 'delete') OR compare_reason IS NOT NULL OR (wanted = 'share' AND share_id IS NULL)
 					OR EXISTS (SELECT 1 FROM op WHERE op.session_id = session.session_id AND op.id > session.acked_id) AS pending
 			FROM session LEFT JOIN share USING (session_id)
-			WHERE parked_code IS NULL AND wanted <> 'never' AND NOT ${IS_HELD})
+			WHERE coalesce(parked_code, '${OVER_QUOTA}') = '${OVER_QUOTA}' AND wanted <> 'never' AND NOT ${IS_HELD})
 		WHERE pending OR (unconfirmed AND shared)
 		ORDER BY next_retry_at`);
 	const line = sqlite.prepare<LineRow>(
@@ -109,7 +118,8 @@ export function sessionVerbs(sqlite: Sqlite) {
 		ON CONFLICT (session_id) DO UPDATE SET wanted = excluded.wanted, next_retry_at = 0, parked_code = NULL`);
 	const attempt = sqlite.prepare("UPDATE session SET attempts = attempts + 1 WHERE session_id = ?");
 	const settle = sqlite.prepare(
-		"UPDATE session SET attempts = 0, next_retry_at = 0, last_error = NULL WHERE session_id = ?",
+		`UPDATE session SET attempts = 0, next_retry_at = 0, last_error = NULL, parked_code = nullif(parked_code, '${OVER_QUOTA}')
+			WHERE session_id = ?`,
 	);
 	const compare = sqlite.prepare("UPDATE session SET compare_reason = ? WHERE session_id = ?");
 	const park = sqlite.prepare("UPDATE session SET parked_code = ?, last_error = ? WHERE session_id = ?");
@@ -142,7 +152,7 @@ export function sessionVerbs(sqlite: Sqlite) {
 		},
 		/** What a flush looks at between two batches; costs one row. */
 		line: (sessionId: string) => line.get(sessionId),
-		/** Sessions with something to do that are not parked, soonest due first. */
+		/** Sessions with something to do that are not parked, or only halted, soonest due first. */
 		work: () => due.all(),
 		/** The share that was acknowledged last is to be redeemed once: a server that went back has lost at least that. */
 		doubtLatest: () => void doubtLatest.run(),
@@ -188,6 +198,7 @@ export function sessionVerbs(sqlite: Sqlite) {
 		/** A person asks: makes every deferred session due now, and has the server asked for what it acknowledged last. */
 		hurry: (): void => {
 			hurry.run();
+			unpark.run(OVER_QUOTA);
 			doubtLatest.run();
 		},
 		/**

@@ -15,6 +15,11 @@ export const REFUSALS = [
 	"invalid_request",
 	/** Too much at once; `retry_after_ms` tells when to come again. Nothing was applied. */
 	"busy",
+	/**
+	 * The share, or its owner, would hold more than the server lets it; `retry_after_ms` tells when to look again whether
+	 * there is room. Nothing was applied, and nothing is wrong with what was sent.
+	 */
+	"over_quota",
 ] as const;
 export type Refusal = (typeof REFUSALS)[number];
 

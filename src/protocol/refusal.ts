@@ -8,6 +8,8 @@ export interface RefusalDetails {
 	readonly claimed_at?: number;
 	/** For `revoked`: the share itself was deleted, and not just what names it rotated away. */
 	readonly deleted?: true;
+	/** For `revoked`: the server itself has let the share go then, in epoch ms, as nothing had changed for long. */
+	readonly expired_at?: number;
 }
 
 /**
@@ -46,13 +48,13 @@ export function refusalOf(thrown: unknown): ShareRefusal | undefined {
 
 /** The members that we know, where they are what they should be. */
 function detailsOf(told: unknown): RefusalDetails {
-	const { capability_epoch, claimed_at, deleted } = (typeof told === "object" && told !== null ? told : {}) as Record<
-		keyof RefusalDetails,
-		unknown
-	>;
+	const { capability_epoch, claimed_at, deleted, expired_at } = (
+		typeof told === "object" && told !== null ? told : {}
+	) as Record<keyof RefusalDetails, unknown>;
 	return {
 		...(typeof capability_epoch === "number" ? { capability_epoch } : {}),
 		...(Number.isSafeInteger(claimed_at) ? { claimed_at: claimed_at as number } : {}),
 		...(deleted === true ? { deleted } : {}),
+		...(Number.isSafeInteger(expired_at) ? { expired_at: expired_at as number } : {}),
 	};
 }

@@ -150,6 +150,8 @@ export const ShareListing = z.strictObject({
 	entities: count.optional(),
 	/** With `facts` only: when the server heard of the session last, in epoch ms; null where it does not remember. */
 	changed_at: count.nullable().optional(),
+	/** When the share was so, in epoch ms; missing from servers that tell it as it is. */
+	as_of: count.optional(),
 });
 export type ShareListing = z.infer<typeof ShareListing>;
 

@@ -2,6 +2,7 @@ import { messageOf, OutboxError } from "../model/errors.ts";
 import { canonicalJson } from "../model/json.ts";
 import { keys, type OpType } from "../model/op.ts";
 import { LIMITS } from "../protocol/limits.ts";
+import { untrusted } from "../transport/trust.ts";
 import { Elements } from "./elements.ts";
 
 /** One entity of a session as a share holds it. */
@@ -71,6 +72,8 @@ export async function fetchShare(url: string, signal: AbortSignal): Promise<Cont
 	} catch (error) {
 		if (error instanceof OutboxError) throw error;
 		if (bytes > 0) throw bad(url, `it was cut off after ${bytes} bytes: ${reasonOf(error, quiet)}`);
+		const fault = untrusted(url, error);
+		if (fault) throw fault;
 		throw new OutboxError("unreachable", `The share ${linkOf(url)} cannot be had: ${reasonOf(error, quiet)}.`, {
 			hint: "Check the link, and that its server runs. Nothing was restored.",
 		});

@@ -1,4 +1,3 @@
-import { countedAddress } from "../model/address.ts";
 import type { Clock } from "../model/clock.ts";
 import { RETRY_AFTER_MS_MAX } from "../protocol/limits.ts";
 import type { Rate, Rates } from "../protocol/rates.ts";
@@ -63,33 +62,15 @@ export class Windows {
 	}
 }
 
-/** What all clients of a server have taken lately; each has its Allowance. */
-export class Limiter {
-	readonly #windows: { readonly [Name in keyof Rates]-?: Windows | undefined };
-
-	constructor(rates: Rates, clock: Pick<Clock, "now">) {
-		const of = (rate: Rate | undefined) => rate && new Windows(rate, clock);
-		const { creates, redemptions, guesses, appendBytes } = rates;
-		this.#windows = {
-			creates: of(creates),
-			redemptions: of(redemptions),
-			guesses: of(guesses),
-			appendBytes: of(appendBytes),
-		};
-	}
-
-	/** What the client at an address may do. */
-	of(address: string): Allowance {
-		return new Allowance(this.#windows, countedAddress(address));
-	}
-}
+/** Those of each rate; undefined where there is none. */
+export type WindowsOf = { readonly [Name in keyof Rates]-?: Windows | undefined };
 
 /** What one client may do of what costs. Every method throws a ShareRefusal `busy`, with when to come again. */
 export class Allowance {
-	readonly #windows: { readonly [Name in keyof Rates]-?: Windows | undefined };
+	readonly #windows: WindowsOf;
 	readonly #address: string;
 
-	constructor(windows: { readonly [Name in keyof Rates]-?: Windows | undefined }, address: string) {
+	constructor(windows: WindowsOf, address: string) {
 		this.#windows = windows;
 		this.#address = address;
 	}
@@ -125,7 +106,10 @@ export class Allowance {
 }
 
 /** Whoever is not limited: this machine itself. */
-export const UNLIMITED = new Limiter({}, { now: () => 0 }).of("");
+export const UNLIMITED = new Allowance(
+	{ creates: undefined, redemptions: undefined, guesses: undefined, appendBytes: undefined },
+	"",
+);
 
 /** Takes from all or from none. */
 function take(windows: Windows | undefined, names: readonly string[], amount: number, why: string): void {

@@ -17,6 +17,8 @@ export interface AppendState {
 	/** The share's cursor, and the batch that took the position before it; moved on by every op that is applied. */
 	cursor: number;
 	lastBatchId: string | null;
+	/** Of payloads that the share holds. */
+	bytes: number;
 }
 
 /**
@@ -38,7 +40,7 @@ export function applyBatch(state: AppendState, share_id: string, batch: AppendBa
 		if (verdict === "duplicate") {
 			ack.duplicates.push(op.op_id);
 		} else if (verdict === "applied") {
-			entities.apply(share_id, op, state.cursor);
+			state.bytes += entities.apply(share_id, op, state.cursor);
 			remembered.add(op.op_id);
 			ack.applied.push(op.op_id);
 			ack.cursor = ++state.cursor;
@@ -107,6 +109,6 @@ export function refuseMisshapen(batch: AppendBatch, limits: ShareLimits): void {
 }
 
 /** Where a share stands. */
-export function standingOf(row: { cursor: number; last_batch_id: string | null }) {
-	return { cursor: row.cursor, lastBatchId: row.last_batch_id };
+export function standingOf(row: { cursor: number; last_batch_id: string | null; bytes: number }) {
+	return { cursor: row.cursor, lastBatchId: row.last_batch_id, bytes: row.bytes };
 }

@@ -10,9 +10,18 @@ import { entity } from "./share.sql.ts";
 /** What OpenCode imports, in the order in which it wants it, and what it leaves out: todos are for `restore` to tell of. */
 const EXPORTED: readonly OpType[] = ["session", "message", "part", "session_diff", "model", "todo"];
 
+export interface Entity {
+	readonly type: OpType;
+	readonly payload: string;
+}
+
+/** Characters of entities that are told at once, unless the first one alone has more. */
+const SOME_CHARS = 64 * 1024;
+
 /** The materialised entities of all shares: what the ops of each add up to. */
 export class Entities {
 	readonly #upsert;
+	readonly #bytes;
 	readonly #removeParts;
 	readonly #undelete;
 	readonly #digests;
@@ -37,13 +46,20 @@ export class Entities {
 			.values({ share_id: sql.placeholder("share_id"), key: sql.placeholder("key"), ...written })
 			.onConflictDoUpdate({ target: [entity.share_id, entity.key], set: excluded })
 			.prepare();
+		this.#bytes = db
+			.select({ bytes: entity.bytes })
+			.from(entity)
+			.where(and(ofShare, eq(entity.key, sql.placeholder("key"))))
+			.prepare();
 		this.#undelete = db
 			.delete(entity)
 			.where(and(ofShare, eq(entity.key, sql.placeholder("key"))))
+			.returning({ bytes: entity.bytes })
 			.prepare();
 		this.#removeParts = db
 			.delete(entity)
 			.where(and(ofShare, gte(entity.key, sql.placeholder("from")), lt(entity.key, sql.placeholder("to"))))
+			.returning({ bytes: entity.bytes })
 			.prepare();
 		this.#digests = db
 			.select({ key: entity.key, digest: sql<string>`${entity.digest}` })
@@ -82,23 +98,28 @@ export class Entities {
 	/**
 	 * Materialises one op. A removal leaves a tombstone, and takes a message's parts along; a session that is said again
 	 * after `session_deleted` is not deleted any more.
+	 *
+	 * @returns by how many bytes of payloads the share has grown; negative where it has less.
 	 */
-	apply(share_id: string, op: { type: OpType; key: string; payload: string }, position: number): void {
+	apply(share_id: string, op: { type: OpType; key: string; payload: string }, position: number): number {
 		const payload = REMOVALS.has(op.type) ? null : op.payload;
+		const bytes = payload === null ? 0 : Buffer.byteLength(payload);
+		let gone = this.#bytes.all({ share_id, key: op.key });
 		if (op.type === "message_removed") {
 			const [from, to] = partsRange(messageIdOf(op.key) ?? "");
-			this.#removeParts.run({ share_id, from, to });
+			gone = gone.concat(this.#removeParts.all({ share_id, from, to }));
 		}
-		if (op.type === "session") this.#undelete.run({ share_id, key: keys.sessionDeleted });
+		if (op.type === "session") gone = gone.concat(this.#undelete.all({ share_id, key: keys.sessionDeleted }));
 		this.#upsert.run({
 			share_id,
 			key: op.key,
 			type: op.type,
 			payload,
 			digest: payload === null ? null : digestOf(payload),
-			bytes: payload === null ? 0 : Buffer.byteLength(payload),
+			bytes,
 			position,
 		});
+		return bytes - gone.reduce((sum, row) => sum + row.bytes, 0);
 	}
 
 	/** Digests of the live entities after a key, in key order. */
@@ -129,9 +150,22 @@ export class Entities {
 	}
 
 	/** A live entity, or undefined. */
-	get(share_id: string, key: string): { type: OpType; payload: string } | undefined {
+	get(share_id: string, key: string): Entity | undefined {
 		const row = this.#payload.get({ share_id, key });
 		return row && { type: row.type, payload: row.payload ?? "" };
+	}
+
+	/** Those of the first keys, one at least, until they have SOME_CHARS together; each in its place, or undefined. */
+	some(share_id: string, keys: readonly string[]): (Entity | undefined)[] {
+		const found: (Entity | undefined)[] = [];
+		let chars = 0;
+		for (const key of keys) {
+			if (chars >= SOME_CHARS) break;
+			const entity = this.get(share_id, key);
+			chars += entity?.payload.length ?? 0;
+			found.push(entity);
+		}
+		return found;
 	}
 
 	clear(share_id: string): void {

@@ -1,15 +1,15 @@
-import type { OpType } from "../model/op.ts";
+import type { Entity } from "./entity.ts";
 import type { Rules } from "./rules.ts";
 import type { Holder } from "./share.ts";
 
-/** Characters gathered before they are sent on. */
-const CHUNK_CHARS = 64 * 1024;
+/** Keys asked for at once: removed ones cost nothing but their place. */
+const KEYS_AT_ONCE = 500;
 
 /**
  * A share as OpenCode's `import` reads it: a JSON array of `{type, data}`, first the session, then its messages, then
  * their parts.
  *
- * Holds one entity at a time. What is removed meanwhile is left out; when the share itself goes, the stream breaks off,
+ * Holds a few entities at a time. What is removed meanwhile is left out; when the share itself goes, the stream breaks off,
  * so that nobody takes half of it for the whole.
  *
  * @param redact what it breaks off with: a host may show that error to the client.
@@ -19,16 +19,17 @@ export async function exportStream(
 	holder: Holder,
 	redact: (error: unknown) => Error,
 ): Promise<ReadableStream<Uint8Array>> {
-	const keys = await rules.viewing.exportKeys(holder);
+	const keys = await rules.exportKeys(holder);
 	const encoder = new TextEncoder();
 	let next = 0;
 	let separator = "[";
 	const nextChunk = async () => {
 		let chunk = "";
-		for (; next < keys.length && chunk.length < CHUNK_CHARS; next++) {
-			const found = await rules.viewing.entity(holder, keys[next] ?? "");
-			if (!found) continue;
-			chunk += `${separator}{"type":"${found.type}","data":${dataOf(found)}}`;
+		const found = await rules.entities(holder, keys.slice(next, next + KEYS_AT_ONCE));
+		next += found.length;
+		for (const entity of found) {
+			if (!entity) continue;
+			chunk += `${separator}{"type":"${entity.type}","data":${dataOf(entity)}}`;
 			separator = ",\n";
 		}
 		if (next < keys.length) return chunk;
@@ -50,6 +51,6 @@ export async function exportStream(
 }
 
 /** The payload is JSON already. OpenCode keeps a session's models as a list. */
-function dataOf({ type, payload }: { type: OpType; payload: string }): string {
+function dataOf({ type, payload }: Entity): string {
 	return type === "model" && !payload.trimStart().startsWith("[") ? `[${payload}]` : payload;
 }

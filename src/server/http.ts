@@ -10,7 +10,7 @@ import { Bodies } from "./bodies.ts";
 import { Connection } from "./connection.ts";
 import { exportStream } from "./export.ts";
 import { opencodeRoutes } from "./opencode-http.ts";
-import { type Lost, PAGE_PATHS, pageRoutes } from "./page-http.ts";
+import { type Lost, lostBy, PAGE_PATHS, pageRoutes } from "./page-http.ts";
 import { PostTransport } from "./post.ts";
 import type { Redactor } from "./redact.ts";
 import { Api, type RpcContext } from "./rpc.ts";
@@ -29,6 +29,8 @@ export interface HttpContext extends RpcContext {
 	readonly onKnown: (env: unknown) => void;
 	/** What the client of a request may do of what costs; with what the host gave the request along. Default: anything. */
 	readonly allowanceOf?: ((env: unknown) => Allowance) | undefined;
+	/** What the calls of one POST work on, where that is not the same for all. */
+	readonly perPost?: () => RpcContext;
 }
 
 /** What a session of capnweb may be sent. */
@@ -65,7 +67,6 @@ export function httpApp(context: HttpContext): Hono {
 	pageRoutes(app, {
 		...context,
 		assets: context.assets ?? new Map(),
-		viewing: context.rules.viewing,
 		withShare: (c, answer, lost) => withShare(c, context, answer, lost),
 	});
 	app.post("/rpc", (c) => withBody(c, bodies, (body) => answerBatch(c, context, body)));
@@ -97,7 +98,8 @@ async function answerBatch(c: Context, context: HttpContext, body: string): Prom
 	const { redactor, logger, onKnown, allowanceOf } = context;
 	try {
 		const transport = new PostTransport(body);
-		const api = new Api(context, new Connection("post", redactor, () => onKnown(c.env), allowanceOf?.(c.env)));
+		const connection = new Connection("post", redactor, () => onKnown(c.env), allowanceOf?.(c.env));
+		const api = new Api(context.perPost?.() ?? context, connection);
 		const session = new RpcSession(transport, api, { onSendError: redactor.sent, limits: RPC_LIMITS });
 		await transport.allReceived;
 		await session.drain();
@@ -124,8 +126,7 @@ async function withShare(
 	} catch (error) {
 		const refusal = refusalOf(error);
 		if (!refusal) throw error;
-		const how = refusal.code === "revoked" && refusal.details.deleted ? "deleted" : refusal.code;
-		const isLost = how === "not_found" || how === "revoked" || how === "deleted";
-		return (isLost && lost?.(how)) || refused(c, refusal, { error: refusal.code });
+		const how = lostBy(refusal);
+		return (how && lost?.(how)) ?? refused(c, refusal, { error: refusal.code });
 	}
 }

@@ -49,7 +49,7 @@ export class Listings {
 	}
 
 	/** A page of the owner's shares after a share's id, tombstones included; with their sizes, where `facts`. */
-	page(owner: string, after: string, facts: boolean): ListingPage {
+	page(owner: string, after: string, facts = false): ListingPage {
 		const rows = this.#page.all({ owner, after });
 		const shares = rows.slice(0, LISTINGS_PER_PAGE).map(
 			({ deleted_at, mark, parent_id, title, directory, updated_at, ...row }): ShareListing => ({

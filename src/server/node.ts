@@ -14,7 +14,7 @@ import { RATES, type Rates } from "../protocol/rates.ts";
 import { openDatabase } from "../sqlite/database.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { acquireLock, type Lock } from "../sqlite/lock.ts";
-import { Limiter, UNLIMITED } from "./allowance.ts";
+import { UNLIMITED } from "./allowance.ts";
 import { builtAssets } from "./asset-files.ts";
 import { SETTLE_MS } from "./audit.ts";
 import { type CertificateFiles, followCertificate, readCertificate } from "./certificate.ts";
@@ -23,9 +23,12 @@ import { Doors } from "./doors.ts";
 import { Gate } from "./gate.ts";
 import { httpApp } from "./http.ts";
 import { Hub } from "./hub.ts";
+import { Limiter } from "./limiter.ts";
 import { createListener, demandTls, renewCertificate } from "./listener.ts";
 import type { ServerMeter } from "./meter.ts";
+import type { QuotaLimits } from "./quota.ts";
 import { Redactor } from "./redact.ts";
+import { retain } from "./retention.ts";
 import { ShareRules } from "./share.ts";
 import { SHARE_DATABASE } from "./share-database.ts";
 import { Sockets } from "./socket.ts";
@@ -54,6 +57,10 @@ export interface ShareServerOptions {
 	readonly logger: Logger;
 	/** Lower than LIMITS where this server takes less; the redemption tells them. */
 	readonly limits?: Partial<ShareLimits>;
+	/** What shares and their owners may hold; see Quotas. */
+	readonly quotas?: QuotaLimits | undefined;
+	/** Lets go of shares that have not changed for so many ms; undefined: of none. */
+	readonly retainMs?: number | undefined;
 	/** What differs from RATES; whoever is on this machine is not limited, unless a trusted proxy forwards it. */
 	readonly rates?: Rates | undefined;
 	readonly clock?: Clock;
@@ -103,8 +110,17 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 		let origin = "";
 		const url = (slug: string) => `${(options.publicUrl ?? origin).replace(/\/+$/, "")}/share/${slug}`;
 		const limits = { ...LIMITS, ...options.limits };
-		const { serverKeys, opencodeShare = false } = options;
-		const rules = new ShareRules(database.orm, { clock, random, serverKeys, url, limits, opencodeShare, meter });
+		const { serverKeys, opencodeShare = false, quotas, retainMs } = options;
+		const rules = new ShareRules(database.orm, {
+			clock,
+			random,
+			serverKeys,
+			url,
+			limits,
+			opencodeShare,
+			meter,
+			quotas,
+		});
 		const hub = new Hub(clock);
 		const doors = new Doors();
 		const limiter = new Limiter({ ...RATES, ...options.rates }, clock);
@@ -157,6 +173,10 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 				})
 			: () => {};
 		void every(SETTLE_MS, settle, clock, ticking.signal);
+		if (retainMs !== undefined) {
+			const onExpired = (shareId: string) => hub.ended(shareId);
+			void retain({ retainMs, expire: (at) => rules.expire(at), onExpired, clock, logger }, ticking.signal);
+		}
 		let closing: Promise<void> | undefined;
 		const stop = async (graceMs: number) => {
 			const closed = new Promise((resolve) => server.close(resolve));

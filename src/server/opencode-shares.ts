@@ -9,7 +9,7 @@ import type { Entities } from "./entity.ts";
 import type { Grants } from "./grants.ts";
 import { isEarlier, type SyncItem } from "./opencode-item.ts";
 import { flawOf } from "./payload.ts";
-import { deleted } from "./refusals.ts";
+import { refuseGone } from "./refusals.ts";
 import type { Registry, ShareRow } from "./registry.ts";
 
 /**
@@ -59,13 +59,15 @@ export class OpencodeShares {
 	/**
 	 * Makes a share, a new one each time: a session's id stands in every copy of it, so it must not be worth its secret.
 	 * Shares that the session has already stay as they are. Code denied.
+	 *
+	 * @param create_key that nobody keeps.
 	 */
-	create(session_id: string): ShareGrant {
-		const { isOpen, decide, grants, random, audit } = this.#options;
+	create(session_id: string, create_key = newCreateKey(this.#options.random)): ShareGrant {
+		const { isOpen, decide, grants, audit } = this.#options;
 		const method = "createForOpencode";
 		return decide(method, null, () => {
 			if (!isOpen) throw new ShareRefusal("denied", "This server makes no shares for OpenCode's own share.");
-			const grant = grants.create(NOBODY, { session_id, create_key: newCreateKey(random) });
+			const grant = grants.create(NOBODY, { session_id, create_key });
 			audit.record({ event: "granted", method, share_id: grant.share_id });
 			return grant;
 		});
@@ -81,7 +83,7 @@ export class OpencodeShares {
 		return decide(method, this.#named(slug), () => {
 			const row = grants.proven(grants.linked(slug), secret);
 			const { share_id } = row;
-			if (row.deleted_at !== null) throw deleted();
+			refuseGone(row);
 			audit.record({ event: "redeemed", method, share_id });
 			const { ops, rejected } = this.#opsOf(row, items);
 			const unchanged = items.length - ops.length - rejected.length;

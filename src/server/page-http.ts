@@ -2,6 +2,7 @@ import type { Context, Hono } from "hono";
 import { compress } from "hono/compress";
 import type { Clock } from "../model/clock.ts";
 import { listPage, lostPage, PAGE_CSP } from "../page/document.ts";
+import type { ShareRefusal } from "../protocol/refusal.ts";
 import { ASSETS_PATH, type AssetFiles, PageAssets } from "./asset.ts";
 import { childrenOf, sharePage } from "./page.ts";
 import type { Redactor } from "./redact.ts";
@@ -9,7 +10,7 @@ import type { Rules } from "./rules.ts";
 import type { Holder } from "./share.ts";
 
 export interface PageContext {
-	readonly viewing: Rules["viewing"];
+	readonly rules: Pick<Rules, "viewing" | "entities">;
 	readonly clock: Pick<Clock, "now">;
 	readonly redactor: Redactor;
 	/** The scripts of the pages, `share-HASH.js` and `list-HASH.js`; without them the pages show what they can. */
@@ -25,7 +26,15 @@ export interface PageContext {
 }
 
 /** Why a link shows nothing. */
-export type Lost = "not_found" | "revoked" | "deleted";
+export type Lost = "not_found" | "revoked" | "deleted" | "expired";
+
+/** How a refusal loses a link; undefined where it only turns the request away. */
+export function lostBy({ code, details }: ShareRefusal): Lost | undefined {
+	if (code === "not_found") return code;
+	if (code !== "revoked") return undefined;
+	if (details.expired_at !== undefined) return "expired";
+	return details.deleted ? "deleted" : "revoked";
+}
 
 /** A name stands for one content for ever. */
 const IMMUTABLE = "public, max-age=31536000, immutable";
@@ -44,10 +53,14 @@ const LOST = {
 		title: "This session is not shared any more",
 		words: "The owner has unshared it, and what was here is deleted.",
 	},
+	expired: {
+		title: "This session is not kept any more",
+		words: "Nothing had changed in it for long, and the server has let it go.",
+	},
 };
 
 /** The pages that people look at, and what these load. */
-export function pageRoutes(app: Hono, { viewing, clock, redactor, url, withShare, ...context }: PageContext): void {
+export function pageRoutes(app: Hono, { rules, clock, redactor, url, withShare, ...context }: PageContext): void {
 	const assets = new PageAssets(context.assets);
 	const page = (c: Context, body: string | ReadableStream<Uint8Array>, status: 200 | 404 | 410 = 200) =>
 		c.body(body, status, { "content-type": "text/html; charset=utf-8", "content-security-policy": PAGE_CSP });
@@ -59,7 +72,7 @@ export function pageRoutes(app: Hono, { viewing, clock, redactor, url, withShare
 	app.get("/share/:slug", (c) => {
 		const shown = async (holder: Holder, slug: string) => {
 			const now = clock.now();
-			return page(c, sharePage({ viewing, holder, slug, url: url(slug), assets: assets.of("share"), now, redact }));
+			return page(c, sharePage({ rules, holder, slug, url: url(slug), assets: assets.of("share"), now, redact }));
 		};
 		const lost = (how: Lost) => {
 			return page(c, lostPage({ how, ...LOST[how] }, assets.of("share")).html, how === "not_found" ? 404 : 410);
@@ -67,7 +80,7 @@ export function pageRoutes(app: Hono, { viewing, clock, redactor, url, withShare
 		return withShare(c, shown, (c.req.header("accept") ?? "").includes("text/html") ? lost : undefined);
 	});
 	app.get("/api/share/:slug/children", (c) =>
-		withShare(c, async (holder) => c.json(Object.fromEntries(childrenOf(await viewing.children(holder))))),
+		withShare(c, async (holder) => c.json(Object.fromEntries(childrenOf(await rules.viewing.children(holder))))),
 	);
 	app.get(`${ASSETS_PATH}:name`, (c) => {
 		const asset = assets.get(c.req.param("name"));

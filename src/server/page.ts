@@ -15,7 +15,7 @@ import type { ChildShare, Outline, OutlinedMessage } from "./viewing.ts";
 const CHUNK_CHARS = 64 * 1024;
 
 export interface PageOptions {
-	readonly viewing: Rules["viewing"];
+	readonly rules: Pick<Rules, "viewing" | "entities">;
 	readonly holder: Holder;
 	readonly slug: string;
 	/** The public link of the share. */
@@ -62,9 +62,11 @@ export function sharePage(options: PageOptions): ReadableStream<Uint8Array> {
 	);
 }
 
-async function* piecesOf({ viewing, holder, slug, url, assets, now }: PageOptions): AsyncGenerator<string> {
+async function* piecesOf({ rules, holder, slug, url, assets, now }: PageOptions): AsyncGenerator<string> {
+	const { viewing } = rules;
 	const outline = await viewing.outline(holder);
-	const told = async (key: string) => parsed((await viewing.entity(holder, key))?.payload ?? "");
+	const told = async (key: string) => parsed((await one(key))?.payload ?? "");
+	const one = async (key: string) => (await rules.entities(holder, [key]))[0];
 	const session = await told(keys.session);
 	const { messages, cut, undone } = shownOf(outline, session);
 	const children = childrenOf(await viewing.children(holder));
@@ -72,7 +74,7 @@ async function* piecesOf({ viewing, holder, slug, url, assets, now }: PageOption
 		session,
 		todos: await told(keys.todo),
 		diff: await told(keys.sessionDiff),
-		isDeletedAtSource: (await viewing.entity(holder, keys.sessionDeleted)) !== undefined,
+		isDeletedAtSource: (await one(keys.sessionDeleted)) !== undefined,
 		children,
 		spent: messages.map(spentByOutlined).reduce(sum, NONE_SPENT),
 		undone,
@@ -81,7 +83,7 @@ async function* piecesOf({ viewing, holder, slug, url, assets, now }: PageOption
 	};
 	yield shareStart(facts, slug, outline.cursor, instant(now), assets).html;
 	for (const { key, isStored } of messages) {
-		const found = await viewing.entity(holder, key);
+		const found = await one(key);
 		// Removed meanwhile.
 		if (isStored && found === undefined) continue;
 		const { open, close } = frame(key, parsed(found?.payload ?? ""));
@@ -89,7 +91,7 @@ async function* piecesOf({ viewing, holder, slug, url, assets, now }: PageOption
 		let [from, to] = partsRange(messageIdOf(key) ?? "");
 		if (cut?.part !== undefined && messageKeyOf(cut.part) === key) to = cut.part;
 		for (;;) {
-			const page = await viewing.entities(holder, from, to);
+			const page = await viewing.span(holder, from, to);
 			for (const entity of page) yield part(entity.key, parsed(entity.payload), { children, bearsStored: true }).html;
 			const last = page.at(-1)?.key;
 			if (last === undefined) break;

@@ -4,8 +4,12 @@ export function notFound(): ShareRefusal {
 	return new ShareRefusal("not_found", "There is no such share.");
 }
 
-export function deleted(): ShareRefusal {
-	return new ShareRefusal("revoked", "The share was deleted.", { details: { deleted: true } });
+/** Code revoked for a tombstone. */
+export function refuseGone({ deleted_at, expired_at }: { deleted_at: number | null; expired_at: number | null }): void {
+	if (deleted_at === null) return;
+	if (expired_at === null) throw new ShareRefusal("revoked", "The share was deleted.", { details: { deleted: true } });
+	const message = "The server has let the share go, as nothing had changed in it for long.";
+	throw new ShareRefusal("revoked", message, { details: { expired_at } });
 }
 
 export function rotated(): ShareRefusal {

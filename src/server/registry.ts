@@ -1,9 +1,15 @@
-import { and, eq, type SQL, sql } from "drizzle-orm";
+import { and, asc, eq, isNull, lt, type SQL, sql } from "drizzle-orm";
 import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
+import type { ShareRedemption } from "../protocol/schema.ts";
 import { retired, share } from "./share.sql.ts";
 
 export type ShareRow = typeof share.$inferSelect;
 export type RetiredRow = typeof retired.$inferSelect;
+
+/** The source position up to which a share covers its session; null until a batch has told one. */
+export function watermarkOf({ source_seq, source_event_id }: ShareRow): ShareRedemption["source_watermark"] {
+	return source_seq === null || source_event_id === null ? null : { seq: source_seq, event_id: source_event_id };
+}
 
 /** The rows of the shares themselves, tombstones included, and the credentials that were rotated away. */
 export class Registry {
@@ -30,6 +36,8 @@ export class Registry {
 			.set({
 				cursor: sql`${sql.placeholder("cursor")}`,
 				last_batch_id: sql`${sql.placeholder("last_batch_id")}`,
+				bytes: sql`${sql.placeholder("bytes")}`,
+				changed_at: sql`${sql.placeholder("changed_at")}`,
 				source_seq: sql`${sql.placeholder("source_seq")}`,
 				source_event_id: sql`${sql.placeholder("source_event_id")}`,
 			})
@@ -49,13 +57,19 @@ export class Registry {
 		return this.#byCreateKey.get({ value: hash });
 	}
 
+	/** The share that lives and has not changed for longest, if that was before `at`. */
+	unchangedSince(at: number): ShareRow | undefined {
+		const isOld = and(isNull(share.deleted_at), lt(share.changed_at, at));
+		return this.#db.select().from(share).where(isOld).orderBy(asc(share.changed_at)).limit(1).get();
+	}
+
 	insert(row: ShareRow): void {
 		this.#db.insert(share).values(row).run();
 	}
 
 	/** Writes where a row stands, and nothing else of it. */
-	advance({ share_id, cursor, last_batch_id, source_seq, source_event_id }: ShareRow): void {
-		this.#advance.run({ share_id, cursor, last_batch_id, source_seq, source_event_id });
+	advance({ share_id, cursor, last_batch_id, bytes, changed_at, source_seq, source_event_id }: ShareRow): void {
+		this.#advance.run({ share_id, cursor, last_batch_id, bytes, changed_at, source_seq, source_event_id });
 	}
 
 	/** Writes a row whole. */

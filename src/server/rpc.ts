@@ -170,7 +170,7 @@ class Capability extends RpcTarget implements ShareCapability {
 	publishDelta(delta: Delta): Promise<void> {
 		return this.#write("publishDelta", () => {
 			const parsed = parse(Delta, delta, "delta");
-			const allowed = this.#context.rules.publishDelta(this.#holder);
+			const allowed = this.#context.rules.publishDelta(this.#holder, parsed);
 			return andThen(allowed, () => this.#context.hub.delta(this.#holder.share_id, parsed));
 		});
 	}

@@ -1,5 +1,6 @@
+import type { Delta } from "../protocol/schema.ts";
 import type { OpencodeShares } from "./opencode-shares.ts";
-import type { ShareRules } from "./share.ts";
+import type { Holder, ShareRules } from "./share.ts";
 import type { Viewing } from "./viewing.ts";
 import type { Watcher } from "./watcher.ts";
 
@@ -13,7 +14,9 @@ type Asked<T> = {
 };
 
 /** The rules as the calls of clients reach them: ShareRules itself, or the object of the share that has them. */
-export type Rules = Asked<Omit<ShareRules, "opencode" | "settle" | "viewing">> & {
+export type Rules = Asked<Omit<ShareRules, "opencode" | "settle" | "viewing" | "expire" | "fence" | "publishDelta">> & {
+	/** The rules judge the holder; where shares' objects tell their watchers themselves, they tell them the delta. */
+	publishDelta(holder: Holder, delta: Delta): Eventual<void>;
 	readonly opencode: Asked<Pick<OpencodeShares, "create" | "sync" | "delete">>;
 	readonly viewing: Asked<Pick<Viewing, keyof Viewing>>;
 };
@@ -23,7 +26,7 @@ export interface Notices {
 	/** From the moment on that this returns, or resolves, the watcher is woken by every change; until it ends. */
 	add(shareId: string, watcher: Watcher): Eventual<void>;
 	changed(shareId: string): void;
-	delta(shareId: string, delta: Parameters<Watcher["delta"]>[0]): void;
+	delta(shareId: string, delta: Delta): void;
 	ended(shareId: string): void;
 	/** When a share changed last, in epoch ms, where that is remembered. */
 	changedAt?(shareId: string): number | undefined;

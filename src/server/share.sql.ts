@@ -1,3 +1,4 @@
+import { sql } from "drizzle-orm";
 import { index, integer, primaryKey, sqliteTable, text, uniqueIndex } from "drizzle-orm/sqlite-core";
 import type { OpType } from "../model/op.ts";
 
@@ -27,17 +28,35 @@ export const share = sqliteTable(
 		/** The source position up to which the share covers its session; both null until a batch tells one. */
 		source_seq: integer("source_seq"),
 		source_event_id: text("source_event_id"),
+		/** UTF-8 bytes of the payloads of its live entities: the sum of theirs, kept up by every append. */
+		bytes: integer("bytes").notNull().default(0),
 		/** Epoch ms. */
 		created_at: integer("created_at").notNull(),
+		/** When an op was last applied, or it was made; epoch ms. What retention goes by. */
+		changed_at: integer("changed_at").notNull().default(0),
 		/** Epoch ms; null while the share lives. */
 		deleted_at: integer("deleted_at"),
+		/** Set beside deleted_at where it was not deleted by its owner, but let go of by retention. */
+		expired_at: integer("expired_at"),
 	},
 	(table) => [
 		uniqueIndex("share_create_key_hash").on(table.create_key_hash),
 		uniqueIndex("share_slug").on(table.slug),
 		index("share_owner").on(table.owner, table.share_id),
+		index("share_changed_at").on(table.changed_at).where(sql`${table.deleted_at} IS NULL`),
 	],
 );
+
+/**
+ * What an owner has, over all of its shares that live; what quotas go by. Appears with its first share and stays; kept up by
+ * every append, creation and deletion (server/quota.ts).
+ */
+export const owner = sqliteTable("owner", {
+	/** Hex sha256 of the server key; `share.owner`. */
+	owner: text("owner").primaryKey(),
+	bytes: integer("bytes").notNull(),
+	shares: integer("shares").notNull(),
+});
 
 /**
  * A credential that is good for nothing any more. Appears when it is rotated away and never goes: who comes with an old

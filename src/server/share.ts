@@ -12,12 +12,10 @@ import type {
 	RevokeRequest,
 	ShareGrant,
 	ShareRedemption,
-	WatchedOp,
 } from "../protocol/schema.ts";
-import { applyBatch, refuseMisshapen, standingOf } from "./append.ts";
+import { refuseMisshapen } from "./append.ts";
 import { AuditLog } from "./audit.ts";
-import { credentialHash, newSlug } from "./credential.ts";
-import { Entities } from "./entity.ts";
+import { Entities, type Entity } from "./entity.ts";
 import { Grants, type GrantsOptions } from "./grants.ts";
 import type { Holder } from "./holder.ts";
 import { Ledger } from "./ledger.ts";
@@ -25,9 +23,12 @@ import { Listings } from "./listings.ts";
 import { measured, type ServerMeter } from "./meter.ts";
 import { OpencodeShares } from "./opencode-shares.ts";
 import { Owners } from "./owners.ts";
-import { deleted, noScope, notFound, stale } from "./refusals.ts";
-import { Registry, type ShareRow } from "./registry.ts";
+import { type QuotaLimits, Quotas } from "./quota.ts";
+import { noScope, notFound, refuseGone, stale } from "./refusals.ts";
+import { Registry, type ShareRow, watermarkOf } from "./registry.ts";
 import { type Decide, Viewing } from "./viewing.ts";
+import type { Page } from "./watcher.ts";
+import { Writes } from "./writes.ts";
 
 export type { Holder } from "./holder.ts";
 
@@ -41,6 +42,8 @@ export interface ShareRulesOptions extends GrantsOptions {
 	readonly meter?: ServerMeter | undefined;
 	/** Whether OpenCode's own share, which shows no server key, may make shares here; default false. */
 	readonly opencodeShare?: boolean;
+	/** What shares and their owners may hold; default: whatever they send. */
+	readonly quotas?: QuotaLimits | undefined;
 }
 
 /**
@@ -58,6 +61,7 @@ export class ShareRules {
 	readonly #ledger: Ledger;
 	readonly #registry: Registry;
 	readonly #grants: Grants;
+	readonly #writes: Writes;
 	readonly #listings: Listings;
 	readonly limits: ShareLimits;
 	/** What OpenCode's own share may do. */
@@ -76,10 +80,20 @@ export class ShareRules {
 		this.#entities = new Entities(db);
 		this.#ledger = new Ledger(db, ledgerOps);
 		this.#registry = new Registry(db);
-		this.#grants = new Grants(this.#registry, options);
+		const quotas = new Quotas(db, options.quotas);
+		this.#grants = new Grants(this.#registry, quotas, options);
+		const { clock } = options;
+		const [registry, entities, ledger, audit, limits] = [
+			this.#registry,
+			this.#entities,
+			this.#ledger,
+			this.#audit,
+			this.limits,
+		];
+		this.#writes = new Writes({ limits, clock, registry, entities, ledger, quotas, audit });
 		this.#listings = new Listings(db, options.url);
 		const look: Decide = (method, holder, body) => this.#decide(method, holder, () => body(this.#held(holder)));
-		this.viewing = new Viewing(db, this.#entities, look);
+		this.viewing = new Viewing(db, look);
 		this.opencode = new OpencodeShares({
 			isOpen: options.opencodeShare ?? false,
 			limits: this.limits,
@@ -89,8 +103,8 @@ export class ShareRules {
 			entities: this.#entities,
 			audit: this.#audit,
 			decide: (method, shareId, body) => this.#decide(method, shareId, body),
-			apply: (row, batch) => this.#apply(row, batch),
-			remove: (row, method) => this.#remove(row, method),
+			apply: (row, batch) => this.#writes.apply(row, batch),
+			remove: (row, method) => this.#writes.remove(row, method),
 		});
 	}
 
@@ -125,7 +139,7 @@ export class ShareRules {
 	redeemShare(share_id: string, secret: string): Holder {
 		return this.#decide("redeemShare", share_id, () => {
 			const row = this.#grants.proven(this.#registry.byId(share_id), secret);
-			if (row.deleted_at !== null) throw deleted();
+			refuseGone(row);
 			this.#audit.record({ event: "redeemed", method: "redeemShare", share_id });
 			return { share_id, scope: "append", capability_epoch: row.capability_epoch, owner: row.owner, secret };
 		});
@@ -135,7 +149,7 @@ export class ShareRules {
 	viewShare(slug: string): Holder {
 		return this.#decide("viewShare", null, () => {
 			const row = this.#grants.linked(slug);
-			if (row.deleted_at !== null) throw deleted();
+			refuseGone(row);
 			this.#audit.record({ event: "redeemed", method: "viewShare", share_id: row.share_id });
 			const { share_id, owner, capability_epoch } = row;
 			return { share_id, scope: "view", capability_epoch, owner, secret: null };
@@ -159,10 +173,7 @@ export class ShareRules {
 				capability_epoch,
 				last_op_id: this.#ledger.at(share_id, cursor - 1) ?? null,
 				last_batch_id: row.last_batch_id,
-				source_watermark:
-					row.source_seq === null || row.source_event_id === null
-						? null
-						: { seq: row.source_seq, event_id: row.source_event_id },
+				source_watermark: watermarkOf(row),
 				created_at,
 				limits: this.limits,
 			};
@@ -179,7 +190,7 @@ export class ShareRules {
 			const row = this.#held(holder, "append");
 			if (batch.ops.some((op) => op.capability_epoch !== row.capability_epoch)) throw stale(row.capability_epoch);
 			refuseMisshapen(batch, this.limits);
-			return this.#apply(row, batch);
+			return this.#writes.apply(row, batch);
 		});
 		this.#options.meter?.appended(answer, batch.ops);
 		return answer;
@@ -194,7 +205,7 @@ export class ShareRules {
 	}
 
 	/** The page of changes at `from` (Entities.page), and the cursor to go on from. Code invalid_request beyond the cursor. */
-	changes(holder: Holder, from: number): { ops: WatchedOp[]; cursor: number } {
+	changes(holder: Holder, from: number): Page {
 		return this.#decide("watch", holder, () => {
 			const row = this.#held(holder);
 			if (from > row.cursor)
@@ -209,57 +220,55 @@ export class ShareRules {
 		this.#decide("publishDelta", holder, () => this.#held(holder, "append"));
 	}
 
-	/** Bumps the epoch (a time: a restored server gives none out twice), so no capability so far does anything; rotates. */
+	/** Keys of what OpenCode imports, in its order. */
+	exportKeys(holder: Holder): string[] {
+		return this.#decide("export", holder, () => this.#entities.exportKeys(this.#held(holder).share_id));
+	}
+
+	/** The live entities of some keys, each in its place, or undefined; fewer than asked for when they are large (Entities.some). */
+	entities(holder: Holder, keys: readonly string[]): (Entity | undefined)[] {
+		return this.#decide("export", holder, () => this.#entities.some(this.#held(holder).share_id, keys));
+	}
+
+	/** Bumps the epoch, so no capability so far does anything; rotates. */
 	revokeCapability(holder: Holder, request: RevokeRequest): ShareGrant {
 		return this.#decide("revokeCapability", holder, () => {
 			const row = this.#held(holder, "append");
 			const secret = request.rotate_secret ? request.next_secret : holder.secret;
 			assert(secret !== null, "scope append was redeemed with a secret");
-			const next: ShareRow = {
-				...row,
-				capability_epoch: Math.max(row.capability_epoch + 1, this.#options.clock.now()),
-				secret_hash: credentialHash(secret),
-				slug: request.rotate_slug ? newSlug(this.#options.random) : row.slug,
-			};
-			if (request.rotate_slug) this.#grants.retire("slug", credentialHash(row.slug), row.share_id);
-			this.#registry.replace(next);
+			const grant = this.#grants.revoke(row, request, secret);
 			this.#audit.record({ event: "revoked", method: "revokeCapability", share_id: row.share_id });
-			return this.#grants.grant(next, secret);
+			return grant;
+		});
+	}
+
+	/** Bumps the epoch of a share whose content is not what it was: it was restored. Code not_found. */
+	fence(share_id: string): number {
+		return this.#decide("fence", share_id, () => {
+			const row = this.#registry.byId(share_id);
+			if (!row) throw notFound();
+			this.#audit.record({ event: "revoked", method: "fence", share_id });
+			return this.#grants.fence(row);
 		});
 	}
 
 	/** Deletes the content and leaves a tombstone. */
 	deleteShare(holder: Holder): void {
-		this.#decide("deleteShare", holder, () => this.#remove(this.#held(holder, "append"), "deleteShare"));
+		this.#decide("deleteShare", holder, () => this.#writes.remove(this.#held(holder, "append"), "deleteShare"));
+	}
+
+	/** Lets go of the one share that has not changed for longest, if not since `at`. Returns its id; undefined: there is none. */
+	expire(at: number): string | undefined {
+		return this.#decide("expire", null, () => {
+			const row = this.#registry.unchangedSince(at);
+			if (row) this.#writes.remove(row, "expire", true);
+			return row?.share_id;
+		});
 	}
 
 	/** Writes down what the audit log has only counted so far; to be called now and then, and last of all. */
 	settle(): void {
 		this.#db.transaction(() => this.#audit.settle(), { behavior: "immediate" });
-	}
-
-	#apply(row: ShareRow, batch: AppendBatch): OpAck {
-		const state = { ledger: this.#ledger, entities: this.#entities, limits: this.limits, ...standingOf(row) };
-		const ack = applyBatch(state, row.share_id, batch);
-		if (ack.applied.length === 0) return ack;
-		const covered = ack.rejected.length === 0 ? batch.source_watermark : null;
-		this.#registry.advance({
-			...row,
-			cursor: state.cursor,
-			last_batch_id: state.lastBatchId,
-			source_seq: covered?.seq ?? row.source_seq,
-			source_event_id: covered?.event_id ?? row.source_event_id,
-		});
-		return ack;
-	}
-
-	#remove(row: ShareRow, method: string): void {
-		const { share_id } = row;
-		this.#entities.clear(share_id);
-		this.#ledger.clear(share_id);
-		const deleted_at = this.#options.clock.now();
-		this.#registry.replace({ ...row, deleted_at, source_seq: null, source_event_id: null });
-		this.#audit.record({ event: "deleted", method, share_id });
 	}
 
 	/** Runs one call in one transaction. A refusal rolls it back and is recorded by itself. */
@@ -282,7 +291,7 @@ export class ShareRules {
 		if (scope === "append" && holder.scope !== "append") throw noScope();
 		const row = this.#registry.byId(holder.share_id);
 		if (!row) throw notFound();
-		if (row.deleted_at !== null) throw deleted();
+		refuseGone(row);
 		if (row.capability_epoch !== holder.capability_epoch) throw stale(row.capability_epoch);
 		return row;
 	}

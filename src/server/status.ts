@@ -10,6 +10,7 @@ const STATUS = {
 	stale_epoch: 409,
 	invalid_request: 400,
 	busy: 429,
+	over_quota: 507,
 } as const satisfies Record<Refusal, number>;
 
 /** Answers a request with why it was refused, and with when to come again where the refusal tells it. */

@@ -2,7 +2,6 @@ import { and, asc, eq, gte, isNotNull, isNull, lt, lte, ne, sql } from "drizzle-
 import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
 import { keys, type OpType } from "../model/op.ts";
 import { LIMITS, WATCH_OPS_PER_DELIVERY } from "../protocol/limits.ts";
-import type { Entities } from "./entity.ts";
 import { NOBODY } from "./opencode-shares.ts";
 import type { ShareRow } from "./registry.ts";
 import { entity, share } from "./share.sql.ts";
@@ -46,19 +45,17 @@ const CHILDREN_MAX = 1000;
 /** Runs a call in one transaction, with the share as it is, if its holder may still look at it. */
 export type Decide = <T>(method: string, about: Holder, body: (row: ShareRow) => T) => T;
 
-/** What is shown to whoever may look: a share's page, and what OpenCode imports. Every call decides anew whether he may. */
+/** What a share's page is made of, besides its entities by key. Every call decides anew whether its holder may look. */
 export class Viewing {
 	readonly #decide: Decide;
-	readonly #entities: Entities;
 	readonly #messages;
 	readonly #parts;
 	readonly #sizes;
 	readonly #span;
 	readonly #children;
 
-	constructor(db: BaseSQLiteDatabase<"sync", unknown>, entities: Entities, decide: Decide) {
+	constructor(db: BaseSQLiteDatabase<"sync", unknown>, decide: Decide) {
 		this.#decide = decide;
-		this.#entities = entities;
 		const member = (path: string) => sql<unknown>`json_extract(${entity.payload}, ${path})`;
 		const ofShare = eq(entity.share_id, sql.placeholder("share_id"));
 		const from = gte(entity.key, sql.placeholder("from"));
@@ -110,16 +107,6 @@ export class Viewing {
 			.prepare();
 	}
 
-	/** Keys of what OpenCode imports, in its order. */
-	exportKeys(holder: Holder): string[] {
-		return this.#decide("export", holder, ({ share_id }) => this.#entities.exportKeys(share_id));
-	}
-
-	/** One live entity, or undefined. */
-	entity(holder: Holder, key: string): { type: OpType; payload: string } | undefined {
-		return this.#decide("export", holder, ({ share_id }) => this.#entities.get(share_id, key));
-	}
-
 	outline(holder: Holder): Outline {
 		return this.#decide("view", holder, ({ share_id, session_id, cursor }) => ({
 			session_id,
@@ -133,7 +120,7 @@ export class Viewing {
 	 * The live entities with keys from `from` to before `to`, in key order: at most WATCH_OPS_PER_DELIVERY and about
 	 * LIMITS.batch_bytes, but one at least; empty when there is none.
 	 */
-	entities(holder: Holder, from: string, to: string): LiveEntity[] {
+	span(holder: Holder, from: string, to: string): LiveEntity[] {
 		return this.#decide("view", holder, ({ share_id }) => {
 			let bytes = 0;
 			let last: string | undefined;

@@ -27,6 +27,8 @@ export const LANE_FILE = "lane.sock";
 export interface Hello {
 	readonly pid: number;
 	readonly version: string;
+	/** How many OpenCode processes were there before; undefined where it is not told. */
+	readonly peers?: number | undefined;
 }
 
 /**
@@ -77,9 +79,9 @@ export function helloLine(hello: Hello): string {
 /** Who answers; undefined when that is no agent of ours, or one that speaks another form of the lane. */
 export function helloIn(line: string): Hello | undefined {
 	try {
-		const { lane, pid, version } = JSON.parse(line).opencode_outbox;
+		const { lane, pid, version, peers } = JSON.parse(line).opencode_outbox;
 		if (lane !== LANE_FORM || !Number.isSafeInteger(pid) || typeof version !== "string") return undefined;
-		return { pid, version };
+		return { pid, version, ...(Number.isSafeInteger(peers) ? { peers } : {}) };
 	} catch {
 		return undefined;
 	}

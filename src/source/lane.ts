@@ -159,6 +159,7 @@ export class Lane implements Doorbell {
 
 	#welcome(peer: Socket, box: RingBox, onLive: LaneListener): void {
 		const lines = new Lines();
+		const peers = this.#peers.size;
 		this.#peers.add(peer);
 		peer.on("close", () => void this.#peers.delete(peer));
 		peer.on("error", () => peer.destroy());
@@ -168,7 +169,7 @@ export class Lane implements Doorbell {
 			if (told === undefined) peer.destroy();
 			else for (const line of told) hear(line, box, onLive);
 		});
-		peer.write(helloLine(this.#options.hello));
+		peer.write(helloLine({ ...this.#options.hello, peers }));
 	}
 
 	/** Until `signal` is aborted, or the socket is not where it was put. */

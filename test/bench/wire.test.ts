@@ -20,7 +20,7 @@ async function quickly(...names: string[]) {
 		.map((line) => JSON.parse(line) as { what: string; ratio: { median: number }; ours: { median: number } | null });
 }
 
-/** Those of the real OpenCode, `share` and `turn`, take a minute each: `npm run bench` alone runs them. */
+/** Those of the real OpenCode, `share` and `turn`, take a minute each, and `objects` starts a workerd: `npm run bench` alone runs them. */
 test("the benches of the wire, the server and the capture run and tell figures", async () => {
 	const figures = await quickly("drain", "apply", "distance", "latency", "capture");
 	expect(figures.length).toBe(9);

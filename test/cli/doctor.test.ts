@@ -1,7 +1,7 @@
 import { once } from "node:events";
 import { chmodSync, existsSync, mkdirSync, readdirSync, readFileSync, symlinkSync, writeFileSync } from "node:fs";
 import { createServer, type RequestListener, request } from "node:http";
-import { type AddressInfo, createServer as createTcpServer } from "node:net";
+import { type AddressInfo, connect, createServer as createTcpServer } from "node:net";
 import { join } from "node:path";
 import { describe, expect, onTestFinished, test, vi } from "vitest";
 import { Agent } from "../../src/agent/agent.ts";
@@ -12,6 +12,7 @@ import { examinationText } from "../../src/cli/doctor/text.ts";
 import { resolveSettings } from "../../src/cli/settings.ts";
 import { silent } from "../../src/model/logger.ts";
 import { openReport } from "../../src/outbox/report.ts";
+import { laneAddress } from "../../src/source/lane-address.ts";
 import { openSqlite } from "../../src/sqlite/driver.ts";
 import { serverVitals } from "../../src/transport/probe.ts";
 import { line, secret } from "../evidence/record.ts";
@@ -411,6 +412,16 @@ describe("OpenCode", () => {
 			return (await doctor(home)).checks.plugin;
 		};
 		expect(await named(PACKAGE)).toMatchObject({ verdict: "ok", facts: { named_in: [config] } });
+		expect((await doctor(home)).checks.plugin?.found).toMatch(/no agent hears it now/);
+		await agentOn(home, await opencodeOn(home));
+		await eventually("the lane", () => existsSync(laneAddress(home.dataDir)));
+		const opencode = connect(laneAddress(home.dataDir));
+		after(() => void opencode.destroy());
+		await once(opencode, "data");
+		expect(await named(PACKAGE)).toMatchObject({
+			found: expect.stringMatching(/ \(pid \d+, version 0\.1\.0\) hears it, and 1 OpenCode with it\.$/),
+			facts: { heard: true, opencodes: 1 },
+		});
 		expect((await named("opencode-outbox@latest"))?.found).toContain(`opencode-outbox@latest in ${config}`);
 		expect((await named("not-opencode-outbox"))?.verdict).toBe("skip");
 		const gone = join(home.home, "opencode-outbox");

@@ -53,6 +53,7 @@ describe("a setting", () => {
 			opencodeBin: "opencode",
 			opencodeShare: false,
 			...{ limitCreates: RATES.creates, limitRedemptions: RATES.redemptions },
+			...{ retainMs: undefined, shareBytesMax: undefined, ownerBytesMax: undefined, ownerSharesMax: undefined },
 			...{ limitGuesses: RATES.guesses, limitAppend: RATES.appendBytes },
 		});
 	});

@@ -1,5 +1,6 @@
 import { expect, test } from "vitest";
-import { CLIENTS_MAX, Limiter, Windows } from "../../src/server/allowance.ts";
+import { CLIENTS_MAX, Windows } from "../../src/server/allowance.ts";
+import { Limiter } from "../../src/server/limiter.ts";
 import { notFound } from "../../src/server/refusals.ts";
 
 /** A clock that a test sets. */

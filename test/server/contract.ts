@@ -23,12 +23,18 @@ export function shareContract(name: string, makeHost: () => Promise<Host>): void
 			await client.close();
 			await host.close();
 		});
-		appendContract(() => client);
+		appendContract(
+			() => client,
+			() => host,
+		);
 		grantContract(
 			() => client,
 			() => host,
 		);
-		entityContract(() => client);
+		entityContract(
+			() => client,
+			() => host,
+		);
 		watchContract(() => client);
 		capabilityContract(
 			() => client,

@@ -1,8 +1,9 @@
 import { once } from "node:events";
-import { request } from "node:http";
+import { type IncomingMessage, request } from "node:http";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
 import { countedAddress, Networks } from "../../src/model/address.ts";
+import { Gate } from "../../src/server/gate.ts";
 import type { ShareServerOptions } from "../../src/server/node.ts";
 import { makeCertificate } from "../fixture/certificate.ts";
 import { tempFolder } from "../outbox/fixture.ts";
@@ -85,6 +86,28 @@ test("what a trusted proxy forwards must have come to it over TLS; its health ch
 	const headers = { "x-forwarded-proto": "https" };
 	const response = await fetch(`${url}/share/${"s".repeat(24)}`, { headers });
 	expect([response.status, response.headers.get("strict-transport-security")]).toEqual([404, "max-age=31536000"]);
+});
+
+test("the client is the last hop that no trusted proxy is, however proxies write it", () => {
+	const gate = new Gate({ trustedProxies: ["10.0.0.0/8", "::1"], isTls: false, isLocal: false });
+	const clientOf = (remoteAddress: string, forwarded?: string) =>
+		gate.clientOf({
+			socket: { remoteAddress },
+			headers: forwarded === undefined ? {} : { "x-forwarded-for": forwarded },
+		} as unknown as IncomingMessage).address;
+	for (const [peer, forwarded, address] of [
+		["10.0.0.1", "192.0.2.1", "192.0.2.1"],
+		["::ffff:10.0.0.1", "1.1.1.1, 192.0.2.1, 10.0.0.2", "192.0.2.1"],
+		["10.0.0.1", "192.0.2.1:4711", "192.0.2.1"],
+		["::1", "[2001:db8::1]:4711", "2001:db8::1"],
+		["::1", "2001:db8::1", "2001:db8::1"],
+		// Who is no proxy says nothing about others, nor does a proxy that says nothing of use.
+		["192.0.2.9", "1.1.1.1", "192.0.2.9"],
+		["10.0.0.1", "unknown", "10.0.0.1"],
+		["10.0.0.1", undefined, "10.0.0.1"],
+		["10.0.0.1", "10.0.0.2, 10.0.0.3", "10.0.0.1"],
+	] as const)
+		expect([peer, forwarded, clientOf(peer, forwarded)]).toEqual([peer, forwarded, address]);
 });
 
 test("IPv6 is counted by its first 64 bits, IPv4 whole, however it is written", () => {

@@ -2,6 +2,7 @@ import { mkdtempSync } from "node:fs";
 import { tmpdir } from "node:os";
 import { join } from "node:path";
 import { type Logger, silent } from "../../src/model/logger.ts";
+import { LIMITS, type ShareLimits } from "../../src/protocol/limits.ts";
 import { SHARE_DATABASE, type ShareServer, type ShareServerOptions, startShareServer } from "../../src/server/node.ts";
 import { openForReading } from "../../src/sqlite/database.ts";
 import { discard } from "../evidence/folder.ts";
@@ -10,6 +11,7 @@ import { SERVER_KEY } from "./client.ts";
 import { type Decision, OTHER_SERVER_KEY } from "./contract/host.ts";
 
 export interface NodeHost extends ShareServer {
+	readonly limits: ShareLimits;
 	readonly databasePath: string;
 	/** As it lies in the file. */
 	audit(): Promise<Decision[]>;
@@ -31,6 +33,7 @@ export async function startHost(options: Partial<ShareServerOptions> = {}): Prom
 	});
 	return {
 		...server,
+		limits: LIMITS,
 		databasePath: options.databasePath ?? databasePath,
 		stop: (graceMs = 0) => server.close(graceMs),
 		audit: () => decisionsIn(options.databasePath ?? databasePath),

@@ -1,5 +1,5 @@
 import { once } from "node:events";
-import { chmodSync, copyFileSync, writeFileSync } from "node:fs";
+import { chmodSync, copyFileSync, renameSync, writeFileSync } from "node:fs";
 import { get } from "node:https";
 import { connect as dial, type Socket } from "node:net";
 import { join } from "node:path";
@@ -7,6 +7,8 @@ import { text } from "node:stream/consumers";
 import { connect as dialTls, type PeerCertificate, type TLSSocket } from "node:tls";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { WebSocket } from "ws";
+import { type Clock, systemClock } from "../../src/model/clock.ts";
+import { CERTIFICATE_LOOK_MS } from "../../src/server/certificate.ts";
 import type { ShareServerOptions } from "../../src/server/node.ts";
 import { makeCertificate } from "../fixture/certificate.ts";
 import { tempFolder } from "../outbox/fixture.ts";
@@ -92,6 +94,22 @@ describe("over TLS", () => {
 		copyFileSync(next.keyPath, files.keyPath);
 		host.renew();
 		expect(await nameAt(host.port)).toBe("second.example");
+	});
+
+	test("a change of the files is found without a signal", async () => {
+		const [folder, other] = [tempFolder(), tempFolder()];
+		const files = await makeCertificate(folder, { name: "first.example" });
+		const looks: (() => void)[] = [];
+		const sleep: Clock["sleep"] = (ms, signal) =>
+			ms === CERTIFICATE_LOOK_MS ? new Promise((resolve) => looks.push(resolve)) : systemClock.sleep(ms, signal);
+		const host = await hostWith({ tls: files, clock: { now: Date.now, sleep } });
+		const next = await makeCertificate(other, { name: "second.example" });
+		// As a volume of secrets does it: the name is another file all at once.
+		renameSync(next.keyPath, files.keyPath);
+		renameSync(next.certPath, files.certPath);
+		looks.shift()?.();
+		await expect.poll(() => nameAt(host.port)).toBe("second.example");
+		for (const look of looks) look();
 	});
 
 	test("what cannot be served with is refused before anything listens", async () => {

@@ -34,7 +34,7 @@ export function outboxCheck(sqlite: Sqlite): () => void {
 
 /** What holds once everything has drained: every share equals its session in OpenCode (G4), or it is visible why not (G6). */
 export async function checkShares(walk: Walk): Promise<void> {
-	checkMaterialised(walk);
+	await checkMaterialised(walk);
 	const path = walk.opencode.database.path;
 	const source = await DatabaseSource.open(findOpencodeDatabase({}, path));
 	try {
@@ -114,20 +114,13 @@ function lettersOf({ machines }: Walk): string[] {
 }
 
 /** The server's tables hold what the ops that took effect add up to. */
-function checkMaterialised({ server, oracle }: Walk): void {
-	const shares = server.sqlite.prepare<{ share_id: string; cursor: number; deleted_at: number | null }>(
-		"SELECT share_id, cursor, deleted_at FROM share",
-	);
-	const entities = server.sqlite.prepare<{ key: string; digest: string }>(
-		"SELECT key, digest FROM entity WHERE share_id = ? AND digest IS NOT NULL",
-	);
-	for (const { share_id, cursor, deleted_at } of shares.all()) {
+async function checkMaterialised({ server, oracle }: Walk): Promise<void> {
+	for (const { share_id, cursor, isDeleted, digests } of await server.held()) {
 		const replica = oracle.replica(share_id);
 		if (replica === undefined) fail(`${share_id} was never made`);
-		if (deleted_at === null && cursor !== replica.opIds.length) fail(`${share_id} stands at ${cursor}`);
-		const held = new Map(entities.all(share_id).map((row) => [row.key, row.digest]));
+		if (!isDeleted && cursor !== replica.opIds.length) fail(`${share_id} stands at ${cursor}`);
 		const expected = new Map([...replica.live].map(([key, { digest }]) => [key, digest]));
-		const { missing, different, extra } = differenceOf(expected, held);
+		const { missing, different, extra } = differenceOf(expected, digests);
 		const wrong = [...missing, ...different, ...extra];
 		if (wrong.length > 0) fail(`${share_id} holds something else than was applied: ${wrong.join(", ")}`);
 	}

@@ -18,7 +18,7 @@ import { copyDatabase, Disk } from "./disk.ts";
 import type { Connection, Network } from "./network.ts";
 import type { Opencode } from "./opencode.ts";
 import type { Oracle } from "./oracle.ts";
-import type { SimulatedServer } from "./share-server.ts";
+import type { ServerHost } from "./share-server.ts";
 import { MachineClock, type Timeline } from "./timeline.ts";
 
 const URL = "http://share";
@@ -31,7 +31,7 @@ export interface World {
 	readonly dir: string;
 	readonly timeline: Timeline;
 	readonly network: Network;
-	readonly server: SimulatedServer;
+	readonly server: ServerHost;
 	readonly opencode: Opencode;
 	readonly oracle: Oracle;
 	readonly dice: Dice;
@@ -164,7 +164,7 @@ export class Machine {
 			opencode: undefined,
 			lane: doorbell,
 			link: async () => ({
-				server: { id: "simulated", key: () => server.key },
+				server: { id: server.id, key: () => server.key },
 				url: URL,
 				transport,
 				close: async () => undefined,

@@ -4,7 +4,7 @@ import { availableParallelism, tmpdir } from "node:os";
 import { join } from "node:path";
 import { parseArgs } from "node:util";
 import { ownImmediates } from "./timeline.ts";
-import { FLUSHES_MAX, type Report, STEPS, Walk } from "./walk.ts";
+import { FLUSHES_MAX, type HostOn, type Report, STEPS, Walk } from "./walk.ts";
 
 const HELP = `Walks seeded histories of a simulated world and holds each to the guarantees.
 
@@ -17,6 +17,7 @@ const HELP = `Walks seeded histories of a simulated world and holds each to the 
   --steps N    steps of each, before the faults stop (default ${STEPS})
   --jobs N     processes (default: one per core)
   --bail       a process ends with its first failure
+  --host H     node (default); workerd: the share server's Durable Objects, slower by far (default 40 seeds, 1 process)
 `;
 /** Between two lines that say how far it has come, in ms. */
 const PROGRESS_MS = 10_000;
@@ -25,18 +26,21 @@ const LINES_SHOWN = 60;
 
 const { values } = parseArgs({
 	options: {
-		seeds: { type: "string", default: "100000" },
+		host: { type: "string", default: "node" },
+		seeds: { type: "string" },
 		from: { type: "string", default: "1" },
 		only: { type: "string" },
 		steps: { type: "string", default: String(STEPS) },
-		jobs: { type: "string", default: String(availableParallelism()) },
+		jobs: { type: "string" },
 		bail: { type: "boolean", default: false },
 		help: { type: "boolean", default: false },
 	},
 });
 const only = values.only?.split(",").map(Number);
-const seeds = only?.length ?? Number(values.seeds);
-const [from, steps, jobs] = [values.from, values.steps, values.jobs].map(Number) as [number, number, number];
+const isOnObjects = values.host === "workerd";
+const seeds = only?.length ?? Number(values.seeds ?? (isOnObjects ? 40 : 100_000));
+const [from, steps] = [values.from, values.steps].map(Number) as [number, number];
+const jobs = Number(values.jobs ?? (isOnObjects ? 1 : availableParallelism()));
 if (values.help) process.stdout.write(HELP);
 else if (process.env.SEED) await one(Number(process.env.SEED));
 else if (process.send) await walkShare();
@@ -45,7 +49,7 @@ else await walkAll();
 /** One seed, in this process, with all that was logged. */
 async function one(seed: number): Promise<void> {
 	ownImmediates();
-	const report = await inFolder((root) => Walk.run(seed, root, steps));
+	const report = await inFolder((root) => onHost((hostOn) => Walk.run(seed, root, steps, hostOn)));
 	const { failure, faults, ...rest } = report;
 	for (const line of failure?.log ?? []) console.log(line);
 	console.log({ ...rest, faults: Object.fromEntries(faults) });
@@ -58,13 +62,15 @@ async function walkShare(): Promise<void> {
 	ownImmediates();
 	// Where an error was made is told by running its seed alone.
 	Error.stackTraceLimit = 0;
-	await inFolder(async (root) => {
-		for (let n = 0; n < seeds; n += jobs) {
-			const report = await Walk.run(only?.[n] ?? from + n, root, steps);
-			process.send?.({ ...report, faults: [...report.faults] });
-			if (values.bail && report.failure) break;
-		}
-	});
+	await inFolder((root) =>
+		onHost(async (hostOn) => {
+			for (let n = 0; n < seeds; n += jobs) {
+				const report = await Walk.run(only?.[n] ?? from + n, root, steps, hostOn);
+				process.send?.({ ...report, faults: [...report.faults] });
+				if (values.bail && report.failure) break;
+			}
+		}),
+	);
 	process.disconnect();
 }
 
@@ -95,7 +101,15 @@ async function walkAll(): Promise<void> {
 		const share = only
 			? ["--only", only.slice(index).join()]
 			: ["--seeds", `${seeds - index}`, "--from", `${from + index}`];
-		const same = ["--steps", String(steps), "--jobs", String(jobs), ...(values.bail ? ["--bail"] : [])];
+		const same = [
+			"--host",
+			values.host,
+			"--steps",
+			String(steps),
+			"--jobs",
+			String(jobs),
+			...(values.bail ? ["--bail"] : []),
+		];
 		return fork(import.meta.filename, [...share, ...same]).on("message", take);
 	});
 	const codes = await Promise.all(
@@ -112,6 +126,19 @@ async function walkAll(): Promise<void> {
 	console.log(`drained after the faults within ${sum.flushes} flushes (${FLUSHES_MAX} are allowed)`);
 	for (const [name, times] of [...kinds].sort(([a], [b]) => (a < b ? -1 : 1))) console.log(`  ${name}: ${times}`);
 	process.exitCode = sum.failed > 0 || sum.seeds < seeds || codes.some((code) => code !== 0) ? 1 : 0;
+}
+
+/** With what makes the walks' servers; what that needs ends with `body`. */
+async function onHost<T>(body: (hostOn: HostOn | undefined) => Promise<T>): Promise<T> {
+	if (!isOnObjects) return body(undefined);
+	// Loaded for this only: it brings a bundler and a runtime along.
+	const { ObjectServer, startObjects } = await import("./object-server.ts");
+	const objects = await startObjects();
+	try {
+		return await body((site) => new ObjectServer(site, objects));
+	} finally {
+		await objects.close();
+	}
 }
 
 /** In memory where the machine has room for files there: what an fsync costs is not what is looked at. */

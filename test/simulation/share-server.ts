@@ -20,6 +20,7 @@ import { SHARE_DATABASE } from "../../src/server/node.ts";
 import { PostTransport } from "../../src/server/post.ts";
 import { Redactor } from "../../src/server/redact.ts";
 import { Api, type RpcContext } from "../../src/server/rpc.ts";
+import type { Eventual, Rules } from "../../src/server/rules.ts";
 import { type Holder, ShareRules, type ShareRulesOptions } from "../../src/server/share.ts";
 import { openDatabase } from "../../src/sqlite/database.ts";
 import type { Sqlite } from "../../src/sqlite/driver.ts";
@@ -28,19 +29,20 @@ import { copyDatabase } from "./disk.ts";
 import type { Host, Network } from "./network.ts";
 import { OP_BYTES, PAYLOAD_DEPTH } from "./opencode.ts";
 import type { Oracle } from "./oracle.ts";
+import type { Timeline } from "./timeline.ts";
 
 export const LEDGER_OPS = 40;
-const LIMITS = {
+export const LIMITS = {
 	ops_per_batch: 6,
 	batch_bytes: 3000,
 	op_bytes: OP_BYTES,
 	payload_depth: PAYLOAD_DEPTH,
 	sealed_ops: 20,
 };
-const KEY = "server-key-of-the-simulation-0123456789";
+export const KEY = "server-key-of-the-simulation-0123456789";
 
 /** How the server's next calls end that should have been decided. */
-interface Trouble {
+export interface Trouble {
 	/** Calls that fail before anything was done, and after it was. */
 	before: number;
 	after: number;
@@ -48,12 +50,52 @@ interface Trouble {
 	busy: number;
 }
 
-/** The share server: production rules, RPC and database on the simulated network. */
-export class SimulatedServer {
-	readonly trouble: Trouble = { before: 0, after: 0, busy: 0 };
+/** What a share holds, as its tables tell. */
+export interface Held {
+	readonly share_id: string;
+	readonly cursor: number;
+	readonly isDeleted: boolean;
+	/** Digests of the live entities, by key. */
+	readonly digests: ReadonlyMap<string, string>;
+}
+
+/** A share server on the simulated network, as a world meets it. */
+export interface ServerHost {
+	/** Names the server in create keys. */
+	readonly id: string;
+	readonly trouble: Trouble;
 	/** Calls that reached the rules. */
-	calls = 0;
+	readonly calls: number;
 	/** Whom it lets in: nobody while false. */
+	knowsKey: boolean;
+	readonly key: string;
+	readonly rules: Rules;
+	readonly isUp: boolean;
+	start(): Promise<void>;
+	/** Dies at once; what it committed stays. */
+	stop(): void;
+	takeBackup(): Eventual<void>;
+	/** Starts again from the backup; false when there is none. */
+	restore(): Promise<boolean>;
+	heal(): void;
+	held(): Eventual<readonly Held[]>;
+}
+
+/** What a host is made on. */
+export interface ServerSite {
+	readonly dir: string;
+	readonly clock: Clock;
+	readonly timeline: Timeline;
+	readonly network: Network;
+	readonly oracle: Oracle;
+	readonly dice: Dice;
+}
+
+/** The share server: production rules, RPC and database on the simulated network. */
+export class SimulatedServer implements ServerHost {
+	readonly id = "simulated";
+	readonly trouble: Trouble = { before: 0, after: 0, busy: 0 };
+	calls = 0;
 	knowsKey = true;
 	readonly key = KEY;
 	readonly #dir: string;
@@ -66,7 +108,7 @@ export class SimulatedServer {
 	#rules: ShareRules | undefined;
 	#backup: { path: string; restore: () => void } | undefined;
 
-	constructor(dir: string, clock: Clock, network: Network, oracle: Oracle, dice: Dice) {
+	constructor({ dir, clock, network, oracle, dice }: ServerSite) {
 		this.#dir = dir;
 		this.#clock = clock;
 		this.#network = network;
@@ -106,7 +148,6 @@ export class SimulatedServer {
 		this.#network.serve(hostOf(context, redactor));
 	}
 
-	/** Dies at once; what it committed stays. */
 	stop(): void {
 		this.#network.serve(undefined);
 		this.#sqlite?.close();
@@ -121,7 +162,6 @@ export class SimulatedServer {
 		this.#backup = { path, restore: this.#oracle.backup() };
 	}
 
-	/** Starts again from the backup; false when there is none. */
 	async restore(): Promise<boolean> {
 		if (this.#backup === undefined) return false;
 		this.stop();
@@ -130,6 +170,19 @@ export class SimulatedServer {
 		this.#backup.restore();
 		await this.start();
 		return true;
+	}
+
+	held(): Held[] {
+		const shares = this.sqlite.prepare<{ share_id: string; cursor: number; deleted_at: number | null }>(
+			"SELECT share_id, cursor, deleted_at FROM share",
+		);
+		const entities = this.sqlite.prepare<{ key: string; digest: string }>(
+			"SELECT key, digest FROM entity WHERE share_id = ? AND digest IS NOT NULL",
+		);
+		return shares.all().map(({ share_id, cursor, deleted_at }) => {
+			const digests = new Map(entities.all(share_id).map((row) => [row.key, row.digest]));
+			return { share_id, cursor, isDeleted: deleted_at !== null, digests };
+		});
 	}
 
 	heal(): void {
@@ -142,7 +195,7 @@ export class SimulatedServer {
 	}
 }
 
-function hostOf(context: RpcContext, redactor: Redactor): Host {
+export function hostOf(context: RpcContext, redactor: Redactor): Host {
 	const options = { onSendError: redactor.sent, limits: RPC_LIMITS };
 	const apiOf = (kind: "post" | "socket") => new Api(context, new Connection(kind, redactor, () => undefined));
 	return {

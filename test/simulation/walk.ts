@@ -1,6 +1,7 @@
 import { mkdirSync, mkdtempSync, rmSync } from "node:fs";
 import { join } from "node:path";
 import type { RevokeRequest } from "../../src/protocol/schema.ts";
+import { andThen, type Eventual } from "../../src/server/rules.ts";
 import { Dice } from "../fixture/random.ts";
 import { checkShares } from "./checks.ts";
 import { FAULTS, type Fault } from "./faults.ts";
@@ -8,7 +9,7 @@ import { Machine, type World } from "./machine.ts";
 import { Network } from "./network.ts";
 import { Opencode } from "./opencode.ts";
 import { Oracle, Violation } from "./oracle.ts";
-import { LEDGER_OPS, SimulatedServer } from "./share-server.ts";
+import { LEDGER_OPS, type ServerHost, type ServerSite, SimulatedServer } from "./share-server.ts";
 import { MachineClock, Timeline } from "./timeline.ts";
 
 /** Steps of a walk, before the faults stop. */
@@ -34,6 +35,11 @@ export interface Report {
 	readonly failure?: { readonly message: string; readonly log: readonly string[] };
 }
 
+/** The host of a world's share server. */
+export type HostOn = (site: ServerSite) => ServerHost;
+
+const onNode: HostOn = (site) => new SimulatedServer(site);
+
 /** One seeded history of a world: machines, a network, a server and an OpenCode, and all that goes wrong with them. */
 export class Walk implements World {
 	readonly dice: Dice;
@@ -41,7 +47,7 @@ export class Walk implements World {
 	readonly timeline = new Timeline();
 	readonly serverClock = new MachineClock(this.timeline);
 	readonly network: Network;
-	readonly server: SimulatedServer;
+	readonly server: ServerHost;
 	readonly opencode: Opencode;
 	readonly oracle: Oracle;
 	readonly machines: Machine[] = [];
@@ -56,7 +62,7 @@ export class Walk implements World {
 	readonly #voice: Dice | undefined;
 	#step = 0;
 
-	private constructor(seed: number, dir: string, opencode: Opencode, dice: Dice) {
+	private constructor(seed: number, dir: string, opencode: Opencode, dice: Dice, hostOn: HostOn) {
 		this.#seed = seed;
 		this.dir = dir;
 		this.dice = dice;
@@ -65,7 +71,8 @@ export class Walk implements World {
 		this.network = new Network(this.timeline, dice);
 		const folder = join(dir, "server");
 		mkdirSync(folder);
-		this.server = new SimulatedServer(folder, this.serverClock, this.network, this.oracle, dice);
+		const { serverClock: clock, timeline, network, oracle } = this;
+		this.server = hostOn({ dir: folder, clock, timeline, network, oracle, dice });
 		// Each walk knows some of the faults only, so that the rare ones are not always hidden behind the common ones.
 		this.#faults = FAULTS.filter(() => dice.chance(0.5));
 		this.#faultRate = dice.pick([0.02, 0.06, 0.12, 0.25]);
@@ -80,10 +87,10 @@ export class Walk implements World {
 	}
 
 	/** Walks one seed to its end; a broken guarantee is told, not thrown. */
-	static async run(seed: number, root: string, steps = STEPS): Promise<Report> {
+	static async run(seed: number, root: string, steps = STEPS, hostOn: HostOn = onNode): Promise<Report> {
 		const dir = mkdtempSync(join(root, `walk-${seed}-`));
 		const dice = new Dice(seed);
-		const walk = new Walk(seed, dir, await Opencode.create(join(dir, "opencode.db"), dice), dice);
+		const walk = new Walk(seed, dir, await Opencode.create(join(dir, "opencode.db"), dice), dice, hostOn);
 		const trip = (error: unknown) => walk.oracle.guard(() => fail(`unhandled: ${describe(error)}`));
 		process.on("unhandledRejection", trip);
 		try {
@@ -101,11 +108,13 @@ export class Walk implements World {
 	};
 
 	/** A person's command, which may meet a full disk or a dying machine, and says so. */
-	byHand(command: () => void): void {
+	byHand(command: () => unknown): void {
+		const failed = (error: unknown) => this.log(() => `a command failed: ${describe(error)}`);
 		try {
-			command();
+			const done = command();
+			if (done instanceof Promise) done.catch(failed);
 		} catch (error) {
-			this.log(() => `a command failed: ${describe(error)}`);
+			failed(error);
 		}
 	}
 
@@ -117,11 +126,12 @@ export class Walk implements World {
 		const share = outbox.share(this.dice.pick(this.opencode.sessions));
 		if (!share?.share_id || !share.secret) return;
 		const { share_id, secret } = share;
-		this.byHand(() => {
-			const holder = this.server.rules.redeemShare(share_id, secret);
-			if (what === "delete") this.server.rules.deleteShare(holder);
-			else this.server.rules.revokeCapability(holder, what);
-		});
+		const { rules } = this.server;
+		this.byHand(() =>
+			andThen(rules.redeemShare(share_id, secret), (holder): Eventual<unknown> => {
+				return what === "delete" ? rules.deleteShare(holder) : rules.revokeCapability(holder, what);
+			}),
+		);
 	}
 
 	async #run(steps: number): Promise<Report> {

@@ -81,7 +81,7 @@ describe.skipIf(process.platform === "win32")("the lane", () => {
 		await open();
 		const peer = await call(dataDir);
 		await eventually("the hello", () => peer.heard().includes("\n"));
-		expect(JSON.parse(peer.heard())).toEqual({ opencode_outbox: { lane: 1, ...HELLO } });
+		expect(JSON.parse(peer.heard())).toEqual({ opencode_outbox: { lane: 1, ...HELLO, peers: 0 } });
 		peer.write(`${JSON.stringify({ ring: { session_id: "ses_1", directory: "/p", settled: true } })}\n{"live":`);
 		peer.write(`${JSON.stringify(LIVE)}}\n`);
 		await eventually("both", () => rings.length === 2 && texts.length === 1, { also: () => ({ rings, texts }) });

@@ -17,6 +17,9 @@ const ROWS = JSON.parse(readFileSync(join(import.meta.dirname, "rows.json"), "ut
 	Rows
 >;
 
+/** The schemas that they were stored in. What came later was made of them by its migration. */
+const FROZEN_AT = { outbox: "0005_pending", share: "0003_claim" } as const;
+
 /** The schemas that there ever were, oldest first, by the names of the files that make them. */
 export function schemasOf({ migrations }: DatabaseKind): string[] {
 	const path = join(PACKAGE_FOLDER, "migration", migrations, "meta", "_journal.json");
@@ -26,18 +29,21 @@ export function schemasOf({ migrations }: DatabaseKind): string[] {
 
 /** Makes a database as the version did whose newest schema was `schema`, with what it could hold of the rows. */
 export async function makeAt(path: string, kind: DatabaseKind, schema: string): Promise<void> {
-	const index = schemasOf(kind).indexOf(schema);
+	const name = kind.migrations as keyof typeof ROWS;
+	const schemas = schemasOf(kind);
+	const index = schemas.indexOf(schema);
+	const filledAt = Math.min(index, schemas.indexOf(FROZEN_AT[name]));
 	const sqlite = await openSqlite(path);
 	try {
 		for (const pragma of ["auto_vacuum = INCREMENTAL", "journal_mode = WAL"]) sqlite.exec(`PRAGMA ${pragma}`);
 		sqlite.exec("CREATE TABLE __drizzle_migrations (id SERIAL PRIMARY KEY, hash text NOT NULL, created_at numeric)");
 		const migrations = readMigrationFiles({ migrationsFolder: join(PACKAGE_FOLDER, "migration", kind.migrations) });
-		for (const { sql, hash, folderMillis } of migrations.slice(0, index + 1)) {
+		for (const [at, { sql, hash, folderMillis }] of migrations.slice(0, index + 1).entries()) {
 			for (const statement of sql) sqlite.exec(statement);
 			sqlite.prepare("INSERT INTO __drizzle_migrations (hash, created_at) VALUES (?, ?)").run(hash, folderMillis);
+			if (at === filledAt) for (const [table, rows] of Object.entries(ROWS[name])) insert(sqlite, table, rows);
 		}
 		sqlite.exec(`PRAGMA application_id = ${kind.applicationId}`);
-		for (const [table, rows] of Object.entries(ROWS[kind.migrations as keyof typeof ROWS])) insert(sqlite, table, rows);
 	} finally {
 		sqlite.close();
 	}

@@ -106,6 +106,12 @@ describe("an outbox and a share server of every schema that there ever was", () 
 			expect(outbox.deadLetters()).toHaveLength(1);
 			const trouble = log.lines.filter(({ level }) => level === "warn" || level === "error");
 			expect(trouble.map(({ message }) => message)).toEqual(isCompared ? ["comparing the share with OpenCode"] : []);
+			const [counted] = await rowsOf(sharePath, "SELECT bytes, shares FROM owner");
+			const [summed] = await rowsOf(
+				sharePath,
+				"SELECT sum(bytes) AS bytes, count(DISTINCT share_id) AS shares FROM entity",
+			);
+			expect(counted).toEqual(summed);
 			expect(await rowsOf(sharePath, "SELECT count(*) AS n FROM audit WHERE event = 'refused'")).toEqual([{ n: 0 }]);
 		});
 });

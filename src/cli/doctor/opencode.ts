@@ -8,7 +8,7 @@ import { findOpencodeDatabase } from "../../source/discovery.ts";
 import { type Glance, glanceAt } from "../../source/glance.ts";
 import { serverAddress } from "../../source/http.ts";
 import { laneAddress } from "../../source/lane-address.ts";
-import { isAnswered } from "../../source/lane-probe.ts";
+import { askedOfLane } from "../../source/lane-probe.ts";
 import { opencodeVitals } from "../../source/probe.ts";
 import { behind } from "../capture-lag.ts";
 import { sourceKind } from "../opencode.ts";
@@ -122,8 +122,11 @@ export async function checkPlugin(dataDir: string, env: Env): Promise<Finding> {
 		return { path, specs: specs ?? [], isBroken: specs === undefined && text.includes("opencode-outbox") };
 	});
 	const named = configs.filter(({ specs }) => specs.length > 0);
-	const isHeard = await isAnswered(laneAddress(dataDir));
-	const facts = { files, named_in: named.map(({ path }) => path), heard: isHeard };
+	const agent = await askedOfLane(laneAddress(dataDir));
+	const facts = {
+		...{ files, named_in: named.map(({ path }) => path), heard: agent !== undefined },
+		...{ agent_version: agent?.version ?? null, opencodes: agent?.peers ?? null },
+	};
 	const answer = (verdict: Finding["verdict"], found: string, next?: string): Finding => ({
 		verdict,
 		found,
@@ -142,7 +145,10 @@ export async function checkPlugin(dataDir: string, env: Env): Promise<Finding> {
 			return answer("warn", `${path} names it, but ${why}.`, next);
 		}
 	if (files.length + named.length === 0) return answer("skip", "It is not set up; OpenCode's database is polled.");
-	const ear = isHeard ? "an agent hears it" : "no agent hears it now; it starts one when OpenCode runs";
+	const peers = agent?.peers === undefined ? "" : `, and ${count(agent.peers, "OpenCode")} with it`;
+	const ear = agent
+		? `the agent (pid ${agent.pid}, version ${agent.version}) hears it${peers}`
+		: "no agent hears it now; it starts one when OpenCode runs";
 	const places = [...files, ...named.map(({ path, specs }) => `${specs.join(", ")} in ${path}`)];
 	return answer("ok", `${places.join(", ")}; ${ear}.`);
 }

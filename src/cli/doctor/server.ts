@@ -16,6 +16,9 @@ import type { AgentSeen } from "./outbox.ts";
 /** From here on the two clocks are told to differ, in ms. */
 const SKEW_MS = 60_000;
 
+/** What to do where the server has no room. */
+const ROOM = "Nothing is lost: what is shared already goes on. The server's owner sets its limits and quotas.";
+
 /** A share server that answers. */
 export interface Reached {
 	readonly url: string;
@@ -88,7 +91,14 @@ export async function checkServerKey({ url, keyFile, connection }: Reached): Pro
 		const value = await ThrowAwayShare.make(connection, key);
 		return { verdict: "ok", found: `${url} accepts the key in ${keyFile}.`, facts: { key_file: keyFile }, value };
 	} catch (error) {
-		if (refusalOf(error)?.code !== "denied") throw error;
+		const { code, message } = refusalOf(error) ?? {};
+		if (code === "busy" || code === "over_quota")
+			return {
+				verdict: "warn",
+				found: `${url} accepts the key in ${keyFile}, but makes no share: ${message}`,
+				next: ROOM,
+			};
+		if (code !== "denied") throw error;
 		throw new OutboxError("denied", `${url} does not accept the key in ${keyFile}.`, {
 			hint: "Put the key that the server's owner gave you into that file. A running agent reads it anew by itself.",
 		});

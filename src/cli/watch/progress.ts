@@ -12,7 +12,7 @@ export interface Sample {
  * What can honestly be said of the end.
  *
  * level: nothing is pending. eta: at a steady rate, `ms` from now. growing: more comes in than goes out. stalled: nothing
- * was acknowledged for the whole window. unknown: too early, or too uneven to tell.
+ * was acknowledged for some time. unknown: too early, or too uneven to tell.
  */
 export type Outlook =
 	| { readonly kind: "level" | "growing" | "stalled" | "unknown" }
@@ -32,6 +32,8 @@ export interface Progress {
 const WINDOW_MS = 30_000;
 /** Less than this tells no rate, in ms. */
 const KNOWN_AFTER_MS = 4000;
+/** Nothing acknowledged for this long is a stall, in ms: longer than any batch takes on a line that is of use. */
+const STALLED_AFTER_MS = 10_000;
 /** Steady: the halves of the window drain at rates of at most this ratio. */
 const STEADY_RATIO = 2;
 /** Samples that are kept; at the shortest interval the window has as many. */
@@ -82,14 +84,18 @@ function rateOf(points: readonly Point[]): Pick<Progress, "per_second" | "outloo
 	const [first, last] = [points[0], points.at(-1)];
 	if (last === undefined || first === undefined || last.pending === 0)
 		return { per_second: null, outlook: { kind: "level" } };
-	const span = last.at - first.at;
-	if (span < KNOWN_AFTER_MS) return { per_second: null, outlook: { kind: "unknown" } };
-	const per_second = ((last.done - first.done) * 1000) / span;
-	if (last.done === first.done) return { per_second, outlook: { kind: "stalled" } };
+	// What was the matter before anything moved says nothing of how fast it moves.
+	const base = points.findLast(({ done }) => done === first.done) ?? first;
+	const span = last.at - base.at;
+	const per_second = span < KNOWN_AFTER_MS ? null : ((last.done - base.done) * 1000) / span;
+	const since = points.find(({ done }) => done === last.done) ?? last;
+	if (last.at - since.at >= STALLED_AFTER_MS) return { per_second: 0, outlook: { kind: "stalled" } };
 	// What comes in at once would hide for a window how fast it goes out, so that is looked at since the highest point.
-	const peak = points.findLast(({ pending }) => pending === Math.max(...points.map((point) => point.pending))) ?? last;
-	if (last.at - peak.at < KNOWN_AFTER_MS)
-		return { per_second, outlook: { kind: last.pending > first.pending ? "growing" : "unknown" } };
+	const most = Math.max(...points.map(({ pending }) => pending));
+	const peak = points.findLast(({ pending }) => pending === most) ?? last;
+	if (peak === last && per_second !== null && last.pending > first.pending)
+		return { per_second, outlook: { kind: "growing" } };
+	if (last.at - peak.at < KNOWN_AFTER_MS) return { per_second, outlook: { kind: "unknown" } };
 	const middle = points.find(({ at }) => at >= (peak.at + last.at) / 2) ?? last;
 	const [early, late] = [drainRate(peak, middle), drainRate(middle, last)];
 	if (Math.min(early, late) <= 0 || Math.max(early, late) > STEADY_RATIO * Math.min(early, late))

@@ -1,5 +1,5 @@
 import { RpcTarget } from "capnweb";
-import { refusalOf } from "../../protocol/refusal.ts";
+import { refusalOf, type ShareRefusal } from "../../protocol/refusal.ts";
 import type { ShareCapability, WatchSink } from "../../protocol/rpc.ts";
 import type { Delta, WatchedOp } from "../../protocol/schema.ts";
 import { type Link, openLink } from "./link.ts";
@@ -71,7 +71,7 @@ export class Following {
 			} catch (error) {
 				const refusal = refusalOf(error);
 				if (refusal?.code === "revoked" || refusal?.code === "not_found")
-					return this.#follower.state({ is: refusal.details.deleted ? "deleted" : "revoked" });
+					return this.#follower.state({ is: isGone(refusal) ? "deleted" : "revoked" });
 				if (refusal?.code === "invalid_request") await this.#follower.restart().catch(() => undefined);
 			}
 			this.#lost();
@@ -132,6 +132,11 @@ export class Following {
 		const isLong = Date.now() - this.#lostAt > OFFLINE_AFTER_MS;
 		this.#follower.state({ is: !navigator.onLine || isLong ? "offline" : "behind", since: this.#lostAt });
 	}
+}
+
+/** The share itself is: deleted by its owner, or let go of by the server. */
+function isGone({ details }: ShareRefusal): boolean {
+	return details.deleted === true || details.expired_at !== undefined;
 }
 
 /** Watching has ended while something else was waited for. */

@@ -77,7 +77,7 @@ class Page implements Follower {
 	#over(how: "revoked" | "deleted"): void {
 		const words =
 			how === "deleted"
-				? "The owner has unshared this session. It is gone from the server; what you see is what this page had loaded."
+				? "This session was unshared and is gone from the server. What you see is what this page had loaded."
 				: "The owner has taken this link back. What you see is what this page had loaded; nothing more will come.";
 		const told = elementOf(html`<p class="gone" role="alert">${words}</p>`);
 		if (told) document.getElementById("main")?.prepend(told);

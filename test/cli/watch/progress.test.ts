@@ -44,6 +44,19 @@ describe("an estimate", () => {
 		expect(seconds(12, (s) => [100 - s, 7])[11]?.outlook.kind).toBe("stalled");
 	});
 
+	test("ends soon after what it stood on: a server that goes away in the middle", () => {
+		const told = seconds(40, (s) => (s < 20 ? [5000 - 100 * s, 100 * s] : [3100, 1900]));
+		expect(told[19]?.outlook.kind).toBe("eta");
+		expect(told[30]).toMatchObject({ per_second: 0, outlook: { kind: "stalled" } });
+	});
+
+	test("and the rate are those since it moves, however long it stood before", () => {
+		const told = seconds(40, (s) => (s < 30 ? [5000, 0] : [5000 - 100 * (s - 29), 100 * (s - 29)]));
+		expect(told[29]?.outlook.kind).toBe("stalled");
+		expect(told[31]).toMatchObject({ per_second: null, outlook: { kind: "unknown" } });
+		expect(told[38]).toMatchObject({ per_second: 100, outlook: { kind: "eta", ms: 41_000 } });
+	});
+
 	test("is there soon after a burst has come in at once", () => {
 		const told = seconds(12, (s) => (s === 0 ? [0, 0] : [1000 - 50 * (s - 1), 50 * (s - 1)]));
 		expect(told[7]?.outlook).toEqual({ kind: "eta", ms: 14_000 });

@@ -109,7 +109,7 @@ export const RESTORED: readonly Mutant[] = [
 		name: "epochs-that-count",
 		guarantee: "G2",
 		does: "Counts epochs, so that a restored server gives one out again that old copies of batches bear.",
-		file: "server/share.ts",
+		file: "server/grants.ts",
 		find: "Math.max(row.capability_epoch + 1, this.#options.clock.now())",
 		replace: "row.capability_epoch + 1",
 		caughtBy: [SIMULATION, "server/epoch.test.ts"],

@@ -241,7 +241,7 @@ inChromium("an owner's decision", () => {
 		await untilState(page, "live");
 		await share.deleteShare();
 		await untilState(page, "deleted");
-		await untilText(page, "The owner has unshared this session.");
+		await untilText(page, "This session was unshared and is gone from the server.");
 		await screenshot(page, "state-deleted");
 		await page.reload();
 		await untilText(page, "This session is not shared any more");

@@ -1,9 +1,10 @@
 import { describe, expect, test } from "vitest";
-import { LEDGER_OPS, LIMITS } from "../../../src/protocol/limits.ts";
-import { batchOf, type Client, openShare, plain, refusal, rotation, Viewer } from "../client.ts";
+import { LEDGER_OPS, LIMITS, type ShareLimits } from "../../../src/protocol/limits.ts";
+import { batchOf, type Client, type Draft, openShare, plain, refusal, rotation, Viewer } from "../client.ts";
+import type { Host } from "./host.ts";
 
 /** What becomes of ops: verdicts, replay, the fence. */
-export function appendContract(client: () => Client): void {
+export function appendContract(client: () => Client, host: () => Host): void {
 	describe("verdicts", () => {
 		test("an op at the cursor is applied and moves the cursor", async () => {
 			const { share } = await openShare(client());
@@ -44,20 +45,24 @@ export function appendContract(client: () => Client): void {
 		});
 
 		test.each([
-			["not JSON", { payload: "{" }, "invalid_payload"],
-			["empty", { payload: "" }, "invalid_payload"],
-			["JSON of too many levels", { payload: nested(LIMITS.payload_depth + 1) }, "invalid_payload"],
-			["under a key of another type", { key: "part/msg_0/prt_0" }, "invalid_payload"],
-			["too large", { payload: JSON.stringify("é".repeat(LIMITS.op_bytes / 2)) }, "too_large"],
-		])("a payload that is %s is rejected for good", async (_, draft, code) => {
-			const { share } = await openShare(client());
-			const ack = await share.appendOps(batchOf(0, [draft]));
-			expect(ack).toMatchObject({ cursor: 0, applied: [], duplicates: [], rejected: [{ op_id: "op-0", code }] });
-		});
+			["not JSON", () => ({ payload: "{" }), "invalid_payload"],
+			["empty", () => ({ payload: "" }), "invalid_payload"],
+			["JSON of too many levels", ({ payload_depth }) => ({ payload: nested(payload_depth + 1) }), "invalid_payload"],
+			["under a key of another type", () => ({ key: "part/msg_0/prt_0" }), "invalid_payload"],
+			["too large", ({ op_bytes }) => ({ payload: JSON.stringify("é".repeat(op_bytes / 2)) }), "too_large"],
+		] as [string, (limits: ShareLimits) => Draft, string][])(
+			"a payload that is %s is rejected for good",
+			async (_, draft, code) => {
+				const { share } = await openShare(client());
+				const ack = await share.appendOps(batchOf(0, [draft(host().limits)]));
+				expect(ack).toMatchObject({ cursor: 0, applied: [], duplicates: [], rejected: [{ op_id: "op-0", code }] });
+			},
+		);
 
 		test("a payload at the limits is applied", async () => {
 			const { share } = await openShare(client());
-			const payloads = [nested(LIMITS.payload_depth), JSON.stringify("x".repeat(LIMITS.op_bytes - 2)), '"[[{\\"]["'];
+			const { payload_depth, op_bytes } = host().limits;
+			const payloads = [nested(payload_depth), JSON.stringify("x".repeat(op_bytes - 2)), '"[[{\\"]["'];
 			for (const [position, payload] of payloads.entries())
 				expect(await share.appendOps(batchOf(position, [{ payload }]))).toMatchObject({ cursor: position + 1 });
 		});

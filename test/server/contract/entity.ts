@@ -2,9 +2,10 @@ import { describe, expect, test } from "vitest";
 import { digestOf } from "../../../src/model/json.ts";
 import { DIGESTS_PER_PAGE, LIMITS } from "../../../src/protocol/limits.ts";
 import { batchOf, type Client, openShare, plain } from "../client.ts";
+import type { Host } from "./host.ts";
 
 /** What ops add up to. */
-export function entityContract(client: () => Client): void {
+export function entityContract(client: () => Client, host: () => Host): void {
 	describe("entities", () => {
 		test("a redemption tells where the share stands", async () => {
 			const { grant, share } = await openShare(client());
@@ -19,7 +20,7 @@ export function entityContract(client: () => Client): void {
 				last_batch_id: "batch-0",
 				source_watermark: null,
 				created_at: expect.any(Number),
-				limits: LIMITS,
+				limits: host().limits,
 			});
 		});
 

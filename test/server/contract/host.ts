@@ -1,7 +1,10 @@
+import type { ShareLimits } from "../../../src/protocol/limits.ts";
+
 /** A running share server that a contract is held against. */
 export interface Host {
-	/** Its origin. It takes SERVER_KEY and OTHER_SERVER_KEY, and has LIMITS as they are. */
+	/** Its origin. It takes SERVER_KEY and OTHER_SERVER_KEY. */
 	readonly url: string;
+	readonly limits: ShareLimits;
 	/** Every decision so far, oldest first. */
 	audit(): Promise<readonly Decision[]>;
 	close(): Promise<void>;
