@@ -28,9 +28,9 @@ test("the deployment binds what the Worker reads, and no secret stands in it", (
 test("the platform lets a session make more calls than the Worker does", () => {
 	const [, calls = ""] = /SESSION_CALLS = ([\d_]+);/.exec(read("src/server/worker.ts")) ?? [];
 	expect(config.limits.subrequests).toBeGreaterThan(10 * Number(calls.replaceAll("_", "")));
-	expect(config.compatibility_flags).toEqual(["nodejs_compat", "enhanced_error_serialization"]);
-	// Sockets answer a close by themselves, and stubs that are handed on are duplicates.
-	expect(config.compatibility_date >= "2026-04-07").toBe(true);
+	expect(config.compatibility_flags).toEqual(["nodejs_compat"]);
+	// An object's errors keep their code: without it every refusal would be unknown to a client.
+	expect(config.compatibility_date >= "2026-04-21").toBe(true);
 });
 
 test("an object's tables are made by every migration of the share database, in order", () => {
