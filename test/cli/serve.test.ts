@@ -3,7 +3,9 @@ import { readFileSync, statSync, writeFileSync } from "node:fs";
 import { type AddressInfo, connect, createServer } from "node:net";
 import { join } from "node:path";
 import { expect, test } from "vitest";
+import { secret } from "../evidence/record.ts";
 import { after } from "../outbox/fixture.ts";
+import { connect as connectTo, createKey } from "../server/client.ts";
 import { ended, firstLine, type Machine, machine } from "./lab.ts";
 
 async function serve(home: Machine, ...args: string[]) {
@@ -115,6 +117,19 @@ test("flags of TLS that do not fit are refused with what to do", async () => {
 		const { code, stderr } = await machine().cli(["serve", "--port", "0", ...args]);
 		expect([args, code, stderr]).toEqual([args, status, expect.stringContaining(said)]);
 	}
+});
+
+test("it keeps to the quotas that are set", async () => {
+	const { url, keyFile } = await serve(machine(), "--owner-shares-max", "1");
+	const key = readFileSync(keyFile, "utf8").trim();
+	const { api, close } = await connectTo(url);
+	const create = () => api.createShare(key, { session_id: "ses_1", create_key: createKey() });
+	secret("share secret", (await create()).secret);
+	await expect(create()).rejects.toMatchObject({
+		code: "over_quota",
+		message: expect.stringContaining("lets one have 1"),
+	});
+	await close();
 });
 
 test("a wrong public address or key file is refused before anything listens", async () => {

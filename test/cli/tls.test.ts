@@ -1,9 +1,10 @@
 import { once } from "node:events";
-import { readFileSync, writeFileSync } from "node:fs";
+import { readFileSync, renameSync, writeFileSync } from "node:fs";
 import { request } from "node:http";
 import { createServer } from "node:https";
 import type { AddressInfo } from "node:net";
 import { join } from "node:path";
+import { connect } from "node:tls";
 import { expect, test } from "vitest";
 import type { CertificateFiles } from "../../src/server/certificate.ts";
 import { makeCertificate } from "../fixture/certificate.ts";
@@ -73,6 +74,28 @@ test("where a proxy refuses upgrades, it is sent over HTTPS", async () => {
 	const sent = await cli(["flush", "--timeout", "20s"], trusted);
 	expect([sent.stderr, sent.code]).toEqual(["", 0]);
 	expect(JSON.parse((await home.cli(["status", "--json"])).stdout)).toMatchObject({ outbox: { pending: 0 } });
+});
+
+test("SIGHUP has a renewed certificate read at once, and ends nothing", async () => {
+	const host = machine();
+	const [old, next] = [join(host.home, "tls"), join(host.home, "renewed")];
+	const { certPath, keyPath } = await makeCertificate(old, { name: "first.example" });
+	const child = host.start(["serve", "--port", "0", "--json", "--tls-cert", certPath, "--tls-key", keyPath]);
+	const { port } = new URL(JSON.parse(await firstLine(child)).url);
+	const name = async () => {
+		const socket = connect({ port: Number(port), host: "127.0.0.1", rejectUnauthorized: false });
+		await once(socket, "secureConnect");
+		const { subject } = socket.getPeerCertificate();
+		socket.destroy();
+		return subject.CN;
+	};
+	expect(await name()).toBe("first.example");
+	const renewed = await makeCertificate(next, { name: "second.example" });
+	renameSync(renewed.keyPath, keyPath);
+	renameSync(renewed.certPath, certPath);
+	child.kill("SIGHUP");
+	await expect.poll(name, { timeout: 5000 }).toBe("second.example");
+	expect(child.exitCode).toBeNull();
 });
 
 test("an agent that does not trust the server shows it in status, under what needs a person", async () => {
