@@ -36,8 +36,7 @@ const SERVER: Way = {
 
 const ALL = LINES.flatMap((line) => [LOCAL, SERVER].map((way) => ({ line, way })));
 
-/** Every line in every way with COMPAT=all; else the installed one over HTTP, as all other tests read its files, and one without a log. */
+/** Every line in every way with COMPAT=all; else the installed one over HTTP, as all other tests read its files. */
 export const TRIED: readonly { readonly line: Line; readonly way: Way }[] = ALL.filter(
-	({ line: { version }, way }) =>
-		process.env.COMPAT === "all" || (version === INSTALLED && way === SERVER) || (version === "1.3.2" && way === LOCAL),
+	({ line: { version }, way }) => process.env.COMPAT === "all" || (version === INSTALLED && way === SERVER),
 );

@@ -3,6 +3,7 @@ import { afterAll, beforeAll, describe, expect, it } from "vitest";
 import type { Letter } from "../../src/cli/dead-letters.ts";
 import type { Status } from "../../src/cli/status-facts.ts";
 import { openSqlite } from "../../src/sqlite/driver.ts";
+import { IS_LONG } from "../fixture/extent.ts";
 import { exportSession, type Opencode, runOpencode } from "../fixture/opencode.ts";
 import { Lab, type Machine } from "./lab.ts";
 
@@ -105,7 +106,7 @@ describe("a poisoned op", () => {
 	});
 });
 
-describe("what OpenCode's log does not tell", () => {
+describe.skipIf(!IS_LONG)("what OpenCode's log does not tell", () => {
 	it("a log that was wiped by an upgrade: verify clean", async () => {
 		const id = await sessionWith("before the upgrade");
 		expect(await machine.flush()).toMatchObject(flushed);

@@ -7,7 +7,7 @@ import { type Shape, World } from "./world.ts";
 
 /** `SEED=n` makes the same choices again. */
 const SEED = Number(process.env.SEED ?? 3);
-const FOLDERS = 14;
+const FOLDERS = process.env.KILLS === undefined ? 5 : 14;
 /** Kills of the first start of one folder, one after the other, before it is left alone. */
 const KILLS = 3;
 const NODE_SHARE = 0.05;

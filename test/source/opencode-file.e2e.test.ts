@@ -7,6 +7,7 @@ import { ServerExtras } from "../../src/source/extras.ts";
 import { serverAddress } from "../../src/source/http.ts";
 import { OpencodeServer } from "../../src/source/server.ts";
 import { openSqlite } from "../../src/sqlite/driver.ts";
+import { IS_LONG } from "../fixture/extent.ts";
 import { type ScriptedModel, startModel } from "../fixture/model.ts";
 import { type Opencode, prepareOpencode, startOpencode } from "../fixture/opencode.ts";
 import { temporaryFolder } from "./opencode-database.ts";
@@ -33,7 +34,7 @@ afterAll(async () => {
 	folder?.remove();
 });
 
-describe("a local server", () => {
+describe.skipIf(!IS_LONG)("a local server", () => {
 	it("rings for what happens, and tells the models and the diff", async () => {
 		const env = { OPENCODE_SERVER_PASSWORD: "password of an opencode, 2" };
 		const guarded = await startOpencode({ root: join(folder.path, "c"), model, env });
@@ -76,7 +77,7 @@ describe("a local server", () => {
 	}, 60_000);
 });
 
-describe("OpenCode's database", () => {
+describe.skipIf(!IS_LONG)("OpenCode's database", () => {
 	const digest = (path: string) => createHash("sha256").update(readFileSync(path)).digest("hex");
 
 	it("is read after OpenCode was killed, with the WAL that it left; neither file changes", async () => {

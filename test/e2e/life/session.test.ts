@@ -7,6 +7,9 @@ import { type Item, linkOf, PATIENCE_MS, rowOf, sessionOf, textsOf, untilEqual }
 
 vi.setConfig({ testTimeout: PATIENCE_MS, hookTimeout: PATIENCE_MS });
 
+/** Minutes of a real OpenCode: `npm run test:life` and `npm run test:e2e`. */
+const IS_LIVED = process.env.LIFE !== undefined;
+
 const lab = new Lab();
 let opencode: Opencode;
 let machine: Machine;
@@ -33,7 +36,7 @@ const shared = (id: string): Promise<Item[]> => untilEqual(machine, opencode.dat
 const row = (id: string, claim = "1") =>
 	rowOf<Record<string, unknown>>(machine, `SELECT * FROM session WHERE session_id = ? AND ${claim}`, id);
 
-describe("while the agent runs, the share follows", () => {
+describe.skipIf(!IS_LIVED)("while the agent runs, the share follows", () => {
 	it("a fork, whole and up to a message: each is a share of its own, and the first one stays as it was", async () => {
 		const id = await sessionWith("say: one", "say: two");
 		const [, , second] = await opencode.messages(id);
@@ -137,7 +140,7 @@ describe("while the agent runs, the share follows", () => {
 	});
 });
 
-describe("when all of that has happened", () => {
+describe.skipIf(!IS_LIVED)("when all of that has happened", () => {
 	it("nothing is pending, every share is equal, and what OpenCode deleted is said", async () => {
 		expect(await machine.flush("--timeout", "2m")).toMatchObject({ code: 0, drained: true, pending: 0, dead: 0 });
 		const { sessions } = await machine.expectEqual();
