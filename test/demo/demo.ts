@@ -8,6 +8,7 @@ import { agentDies, firstTurn, replyIsLost, serverDies, undo } from "./conversat
 import type { Subject } from "./look.ts";
 import { Narrator } from "./narrator.ts";
 import { balance, importedCopy, proof } from "./recovery.ts";
+import { spectate } from "./spectate.ts";
 import { Stage } from "./stage.ts";
 
 const USAGE = `npm run demo [-- --keep]
@@ -15,7 +16,8 @@ const USAGE = `npm run demo [-- --keep]
 Runs a real OpenCode session beside opencode-outbox in a temporary folder, kills what can be killed, and compares what is
 left: exit code 0 when nothing is missing, 1 when anything differs or does not happen in time. No key, no network.
 
-  --keep   leave everything running at the end, until Ctrl-C
+  --keep   leave everything running at the end, until Ctrl-C: open the printed link in a browser, and type letters to have
+           another turn, kill the server, or unshare
 `;
 /** As shells tell it. */
 const KILLED_BY = 128;
@@ -70,16 +72,16 @@ async function play(): Promise<Subject> {
 	return subject;
 }
 
-/** Leaves everything running until a signal comes. */
-async function stay({ url }: Subject): Promise<never> {
+/** Leaves everything running, to be looked at and played with, until a signal comes or the person has enough. */
+async function stay(subject: Subject): Promise<void> {
 	tell.title("Everything still runs");
 	tell.table([
-		["The share's page", url],
+		["The share's page", subject.url],
 		["OpenCode", stage.opencode.url],
 		["Status", `node dist/cli/main.js status --data-dir ${stage.dataDir}`],
 		["Stop, clean up", `Ctrl-C, or kill ${process.pid}`],
 	]);
-	return await new Promise<never>(() => undefined);
+	await spectate(subject, tell);
 }
 
 function leave(code: number): Promise<never> {

@@ -35,6 +35,11 @@ export class Stage {
 		return there(this.#opencode);
 	}
 
+	/** Pause after each word of an answer, in ms. */
+	set wordMs(ms: number) {
+		there(this.#model).pauseMs = ms;
+	}
+
 	/** Between the agent and the share server. */
 	get proxy(): FaultProxy {
 		return there(this.#proxy);
