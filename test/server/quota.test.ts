@@ -2,6 +2,7 @@ import { join } from "node:path";
 import { readMigrationFiles } from "drizzle-orm/migrator";
 import { expect, test } from "vitest";
 import { PACKAGE_FOLDER } from "../../src/model/package.ts";
+import { Quotas } from "../../src/server/quota.ts";
 import { SHARE_DATABASE } from "../../src/server/share-database.ts";
 import { openDatabase } from "../../src/sqlite/database.ts";
 import { openSqlite } from "../../src/sqlite/driver.ts";
@@ -52,6 +53,20 @@ test("the bytes that are counted are those that are there, whatever is done to a
 		if (round === 1) share.deleteShare(holder);
 	}
 	expect(held()).toMatchObject({ owner: { shares: 2 } });
+});
+
+test("who is over a quota that was lowered may still make room", async () => {
+	const { sqlite, close } = await startRules({ sealedOps: 4, ledgerOps: 8 });
+	after(close);
+	const before = new Quotas(sqlite.orm);
+	before.open("owner");
+	before.resize("owner", 0, 100);
+	for (const limits of [{ shareBytes: 10 }, { ownerBytes: 10 }]) {
+		const now = new Quotas(sqlite.orm, limits);
+		expect(() => now.resize("owner", 90, 91)).toThrow(expect.objectContaining({ code: "over_quota" }));
+		now.resize("owner", 90, 80);
+	}
+	expect(sqlite.prepare("SELECT bytes FROM owner").get()).toEqual({ bytes: 80 });
 });
 
 test("a database from before there were quotas is counted when it is opened", async () => {
