@@ -7,7 +7,7 @@ import type { Mutant } from "./mutant.ts";
 
 const ROOT = fileURLToPath(new URL("../..", import.meta.url));
 /** What the tests and the simulation need. */
-const COPIED = ["src", "test", "migration", "package.json", "tsconfig.json", "vitest.config.ts"];
+const COPIED = ["deploy", "src", "test", "migration", "package.json", "tsconfig.json", "vitest.config.ts"];
 
 /** A source with a mutant's fault put in. Throws when what it replaces is not there exactly once. */
 export function mutated(source: string, { name, find, replace }: Mutant): string {
