@@ -185,28 +185,32 @@ inChromium("the page of a session", () => {
 		expect(await page.$$eval(".part", (all) => all.length)).toBe(5000);
 		expect(await page.textContent("#messages > :first-child")).toContain("Question 0000");
 
-		// A reader scrolls through all of it; the longest that the page does not answer meanwhile is told.
-		const { longestMs, frames } = await page.evaluate(async () => {
-			let [longestMs, frames, last] = [0, 0, performance.now()];
+		// A reader scrolls through all of it; how long it does not answer meanwhile is told.
+		const frames = await page.evaluate(async () => {
+			const took: number[] = [];
+			let last = performance.now();
 			const height = document.documentElement.scrollHeight;
 			for (let y = 0; y < height; y += Math.max(800, height / 100)) {
 				scrollTo(0, y);
 				await new Promise(requestAnimationFrame);
-				longestMs = Math.max(longestMs, performance.now() - last);
+				took.push(performance.now() - last);
 				last = performance.now();
-				frames++;
 			}
-			return { longestMs: Math.round(longestMs), frames };
+			return took.sort((a, b) => a - b).map(Math.round);
 		});
+		// Not the longest: other work on the machine makes that one.
+		const slowMs = frames[Math.floor(frames.length * 0.95)] ?? 0;
 		const before = performance.now();
 		await share.appendOps(batchOf(cursor, [answered("msg_0199b", "prt_999", "the newest line")]));
 		await untilText(page, "the newest line");
 		const shownMs = performance.now() - before;
 		console.log(
-			`5,000 parts: live after ${Math.round(liveMs)} ms; ${frames} frames of scrolling, the longest ${longestMs} ms; a new part shown after ${Math.round(shownMs)} ms`,
+			`5,000 parts: live after ${Math.round(liveMs)} ms; ${frames.length} jumps through all of it, the median ` +
+				`${frames[Math.floor(frames.length / 2)]} ms, 95 of 100 within ${slowMs} ms, the longest ${frames.at(-1)} ms; ` +
+				`a new part shown after ${Math.round(shownMs)} ms`,
 		);
 		expect(liveMs).toBeLessThan(60_000);
-		expect(longestMs).toBeLessThan(2000);
+		expect(slowMs).toBeLessThan(1500);
 		expect(shownMs).toBeLessThan(10_000);
 		await page.click("text=To the end");
 		await page.waitForFunction(() => {
