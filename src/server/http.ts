@@ -5,7 +5,7 @@ import { MESSAGE_BYTES_MAX, MESSAGE_DEPTH_MAX } from "../protocol/limits.ts";
 import { refusalOf } from "../protocol/refusal.ts";
 import { Slug } from "../protocol/schema.ts";
 import { type Allowance, UNLIMITED } from "./allowance.ts";
-import type { AssetFiles } from "./asset.ts";
+import type { Scripts } from "./asset.ts";
 import { Bodies } from "./bodies.ts";
 import { Connection } from "./connection.ts";
 import { exportStream } from "./export.ts";
@@ -22,7 +22,9 @@ export interface HttpContext extends RpcContext {
 	readonly logger: Logger;
 	readonly version: string;
 	/** The scripts of the pages; without them the pages show what they can. */
-	readonly assets?: AssetFiles;
+	readonly scripts?: Scripts;
+	/** Whether pages are compressed here; default false: the platform does it itself, or cannot. */
+	readonly compresses?: boolean;
 	/** The public link of a slug. */
 	readonly url: (slug: string) => string;
 	/** Called when the client of a request has shown a key or a secret; with what the host gave the request along. */
@@ -66,7 +68,8 @@ export function httpApp(context: HttpContext): Hono {
 	);
 	pageRoutes(app, {
 		...context,
-		assets: context.assets ?? new Map(),
+		scripts: context.scripts ?? {},
+		compresses: context.compresses ?? false,
 		withShare: (c, answer, lost) => withShare(c, context, answer, lost),
 	});
 	app.post("/rpc", (c) => withBody(c, bodies, (body) => answerBatch(c, context, body)));

@@ -15,7 +15,7 @@ import { openDatabase } from "../sqlite/database.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { acquireLock, type Lock } from "../sqlite/lock.ts";
 import { UNLIMITED } from "./allowance.ts";
-import { builtAssets } from "./asset-files.ts";
+import { builtScripts } from "./asset-files.ts";
 import { SETTLE_MS } from "./audit.ts";
 import { type CertificateFiles, followCertificate, readCertificate } from "./certificate.ts";
 import type { RandomBytes } from "./credential.ts";
@@ -130,8 +130,22 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 		};
 		const onKnown = (env: unknown) => doors.known((env as HttpBindings).incoming.socket);
 		const redactor = new Redactor(logger, random);
-		const assets = builtAssets();
-		const context = { rules, hub, clock, redactor, logger, version: version(), assets, url, onKnown, allowanceOf };
+		const scripts = builtScripts();
+		// Bun has none.
+		const compresses = "CompressionStream" in globalThis;
+		const context = {
+			rules,
+			hub,
+			clock,
+			redactor,
+			logger,
+			version: version(),
+			scripts,
+			compresses,
+			url,
+			onKnown,
+			allowanceOf,
+		};
 		const app = httpApp(context);
 		const fetch = (request: Request, env: unknown) => {
 			const turned = gate.turn((env as HttpBindings).incoming);

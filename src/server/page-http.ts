@@ -3,7 +3,7 @@ import { compress } from "hono/compress";
 import type { Clock } from "../model/clock.ts";
 import { listPage, lostPage, PAGE_CSP } from "../page/document.ts";
 import type { ShareRefusal } from "../protocol/refusal.ts";
-import { ASSETS_PATH, type AssetFiles, PageAssets } from "./asset.ts";
+import { ASSETS_PATH, PageAssets, type Scripts } from "./asset.ts";
 import { childrenOf, sharePage } from "./page.ts";
 import type { Redactor } from "./redact.ts";
 import type { Rules } from "./rules.ts";
@@ -13,8 +13,9 @@ export interface PageContext {
 	readonly rules: Pick<Rules, "viewing" | "entities">;
 	readonly clock: Pick<Clock, "now">;
 	readonly redactor: Redactor;
-	/** The scripts of the pages, `share-HASH.js` and `list-HASH.js`; without them the pages show what they can. */
-	readonly assets: AssetFiles;
+	readonly scripts: Scripts;
+	/** False where the platform compresses what it sends itself, or cannot. */
+	readonly compresses: boolean;
 	/** The public link of a slug. */
 	readonly url: (slug: string) => string;
 	/** Answers with a share that whoever has the link may view, or with how it is lost. */
@@ -60,14 +61,17 @@ const LOST = {
 };
 
 /** The pages that people look at, and what these load. */
-export function pageRoutes(app: Hono, { rules, clock, redactor, url, withShare, ...context }: PageContext): void {
-	const assets = new PageAssets(context.assets);
+export function pageRoutes(
+	app: Hono,
+	{ rules, clock, redactor, url, withShare, scripts, compresses }: PageContext,
+): void {
+	const assets = new PageAssets(scripts);
 	const page = (c: Context, body: string | ReadableStream<Uint8Array>, status: 200 | 404 | 410 = 200) =>
 		c.body(body, status, { "content-type": "text/html; charset=utf-8", "content-security-policy": PAGE_CSP });
 	const redact = (error: unknown) => redactor.ours(error);
 
-	// Text of a page shrinks to a fifth, a script to a third. Some runtimes have no compression.
-	if ("CompressionStream" in globalThis) for (const path of ["/share/*", `${ASSETS_PATH}*`]) app.use(path, compress());
+	// Text of a page shrinks to a fifth, a script to a third.
+	if (compresses) for (const path of ["/share/*", `${ASSETS_PATH}*`]) app.use(path, compress());
 	app.get("/", (c) => page(c, listPage(assets.of("list")).html));
 	app.get("/share/:slug", (c) => {
 		const shown = async (holder: Holder, slug: string) => {

@@ -1,6 +1,8 @@
 import { randomBytes } from "node:crypto";
 import type { ExecutionContext, WebSocket as WorkerSocket } from "@cloudflare/workers-types";
 import type { Hono } from "hono";
+import listScript from "../../dist/page/list.txt";
+import shareScript from "../../dist/page/share.txt";
 import { systemClock } from "../model/clock.ts";
 import { RATES } from "../protocol/rates.ts";
 import { type Allowance, UNLIMITED } from "./allowance.ts";
@@ -25,6 +27,9 @@ const SESSION_CALLS = 20_000;
 
 /** Origins that an isolate remembers an app for; there are one or two. */
 const APPS_MAX = 8;
+
+/** Text of `npm run bundle:page`, which wrangler runs first. */
+const SCRIPTS = { share: shareScript, list: listScript };
 
 const strangers = new Strangers();
 const redactor = new Redactor(consoleLogger, randomBytes);
@@ -74,7 +79,10 @@ function contextOf(origin: string, env: Env, isOneConnection: boolean): [HttpCon
 	const hub = new Ears(env, systemClock);
 	const onKnown = () => undefined;
 	const version = env.VERSION ?? "unknown";
-	return [{ rules, hub, clock: systemClock, redactor, logger: consoleLogger, version, url, onKnown }, rules];
+	return [
+		{ rules, hub, clock: systemClock, redactor, logger: consoleLogger, version, scripts: SCRIPTS, url, onKnown },
+		rules,
+	];
 }
 
 /** By the address that the platform tells; without one, it is not the platform that asks. */

@@ -10,6 +10,10 @@ declare module "cloudflare:workers" {
 }
 
 /** Bundled as text by wrangler and esbuild alike. */
+declare module "*.txt" {
+	const text: string;
+	export default text;
+}
 declare module "*.sql" {
 	const text: string;
 	export default text;

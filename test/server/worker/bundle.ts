@@ -13,7 +13,7 @@ export async function bundledWorker(isProbed: boolean): Promise<string> {
 		target: "es2024",
 		conditions: ["workerd", "worker", "import"],
 		external: ["cloudflare:*", "node:*"],
-		loader: { ".sql": "text" },
+		loader: { ".sql": "text", ".txt": "text" },
 		logLevel: "warning",
 	});
 	const [bundle] = outputFiles;
