@@ -102,7 +102,10 @@ describe("the server's randomness", () => {
 });
 
 describe("the sources", () => {
-	/** Waits may be guessed; an op's id grants nothing, and neither does the name under which a process holds a lease. */
+	/**
+	 * Waits may be guessed; an op's id grants nothing, and neither does the name under which a process holds a lease, or the
+	 * one of a time in which somebody watches.
+	 */
 	const GUESSABLE: Readonly<Record<string, RegExp>> = {
 		"cli/compose.ts": /^Math\.random$/,
 		"source/stream.ts": /^Math\.random$/,
@@ -111,6 +114,8 @@ describe("the sources", () => {
 		"agent/live.ts": /^(ulid|monotonicFactory)$/,
 		"agent/redeemer.ts": /^(ulid|monotonicFactory)$/,
 		"agent/works.ts": /^randomUUID$/,
+		"page/client/wait.ts": /^Math\.random$/,
+		"server/worker/watch-object.ts": /^randomUUID$/,
 	};
 
 	test("take what can be guessed for nothing but waits and the ids of ops", () => {

@@ -221,10 +221,10 @@ export class ShareObject extends DurableObject<Env> {
 	}
 
 	#listing() {
-		const { owner } = this.#opened?.db.select({ owner: share.owner }).from(share).get() ?? {};
-		if (owner === undefined || owner === NOBODY) return undefined;
-		const [listing] = this.#opened?.listings.page(owner, "").shares ?? [];
-		return listing && { owner, listing };
+		const { name } = this.#opened?.db.select({ name: share.owner }).from(share).get() ?? {};
+		if (name === undefined || name === NOBODY) return undefined;
+		const [listing] = this.#opened?.listings.page(name, "").shares ?? [];
+		return listing && { owner: name, listing };
 	}
 
 	/** Code not_found. An id that nobody was given stores nothing. */
