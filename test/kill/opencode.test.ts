@@ -9,7 +9,7 @@ import { KillTable } from "./table.ts";
 
 /** `SEED=n` makes the same choices again; `OPENCODE_KILLS=n` kills so often. A start of OpenCode takes 2 s of processor. */
 const SEED = Number(process.env.SEED ?? 3);
-const KILLS = Number(process.env.OPENCODE_KILLS ?? 4);
+const KILLS = Number(process.env.OPENCODE_KILLS ?? 2);
 /** A turn of so many words, each a moment after the other, takes 2 s; kills fall into the first half or after it. */
 const WORDS = 100;
 const PAUSE_MS = 20;

@@ -10,7 +10,7 @@ import { type Shape, World } from "./world.ts";
 
 /** `SEED=n` makes the same choices again; `ROUNDS=n` goes on for longer. */
 const SEED = Number(process.env.SEED ?? 3);
-const ROUNDS = Number(process.env.ROUNDS ?? 3);
+const ROUNDS = Number(process.env.ROUNDS ?? 2);
 /** When the owner is killed, in ms after everybody else was started: while they load, and while they work. */
 const KILL_MS_MAX = 400;
 /** What never reaches a person: SQLite's words for a lock, a stack, a defect. */
