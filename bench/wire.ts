@@ -67,7 +67,8 @@ export async function flushed(
 	let [acked, first, firstAt, lastAt] = [0, 0, 0, 0];
 	const log: Logger = {
 		...silent,
-		debug(facts) {
+		debug(facts, message) {
+			if (message !== "a batch was acknowledged") return;
 			lastAt = performance.now();
 			acked += Number((facts as { ops?: number }).ops ?? 0);
 			if (first === 0) [first, firstAt] = [acked, lastAt];

@@ -42,6 +42,12 @@ interface About {
 	readonly batch: string;
 }
 
+/** An ack that is not written down yet: everything below the cursor is at the server. */
+interface Answered {
+	readonly about: About;
+	readonly cursor: number;
+}
+
 /** What a session has sent since its turn began, and whether it must end once it has had it. */
 interface Turn {
 	batches: number;
@@ -134,7 +140,7 @@ export class Replay {
 		const { outbox, owner, clock } = this.#options;
 		const flights: Flight[] = [];
 		let ready: ReservedBatch | undefined;
-		let answered: { readonly about: About; readonly cursor: number } | undefined;
+		let answered: Answered | undefined;
 		let leasedAt = clock.now();
 		try {
 			for (;;) {
@@ -148,10 +154,10 @@ export class Replay {
 					flights.push(this.#launch(reserved, handle));
 					turn.batches++;
 				}
-				if (answered) this.#ack(answered.about, answered.cursor);
-				answered = undefined;
 				const isFull = !this.#hasRoom() && this.#underWay.bytes < WINDOW_BYTES;
-				if (isFull && goesOn()) ready ??= this.#next(sessionId, handle);
+				if (isFull && goesOn() && ready === undefined) ready = this.#next(sessionId, handle, answered);
+				else if (answered) this.#ack(answered);
+				answered = undefined;
 				const flight = flights.shift();
 				if (flight === undefined) {
 					if (ready) outbox.release(sessionId);
@@ -160,7 +166,7 @@ export class Replay {
 				const verdict = await this.#verdict(sessionId, flight);
 				const about = { session: sessionId, share: handle.redemption.share_id, batch: flight.batch.batch_id };
 				if (verdict.rejected) {
-					this.#ack(about, verdict.cursor);
+					this.#ack({ about, cursor: verdict.cursor });
 					await Promise.all(flights.map((other) => other.answer));
 					await this.#reject(about, handle, verdict.rejected);
 					return "redeem";
@@ -192,7 +198,7 @@ export class Replay {
 		return verdict;
 	}
 
-	#ack(about: About, cursor: number): void {
+	#ack({ about, cursor }: Answered): void {
 		const { outbox, clock, log } = this.#options;
 		const ops = outbox.ack(about.session, cursor, clock.now());
 		log.debug({ ...about, ops, cursor }, "a batch was acknowledged");
@@ -248,12 +254,16 @@ export class Replay {
 		log.warn({ ...about, code, reason, dead: letters }, "the server refuses an op; it was set aside");
 	}
 
-	/** The next batch to send, sealing one when none is waiting; counts the attempt in the same transaction. */
-	#next(sessionId: string, handle: RedeemedShare): ReservedBatch | undefined {
+	/**
+	 * The next batch to send, sealing one when none is waiting; counts the attempt in the same transaction, and writes down
+	 * what was answered before.
+	 */
+	#next(sessionId: string, handle: RedeemedShare, answered?: Answered): ReservedBatch | undefined {
 		const { outbox, owner, clock, log } = this.#options;
 		const now = clock.now();
 		try {
 			return outbox.transaction(() => {
+				if (answered) this.#ack(answered);
 				const waiting = outbox.reserve(sessionId, owner, LEASE_MS, now);
 				if (waiting) return waiting;
 				for (;;) {
