@@ -82,15 +82,15 @@ export class ShareRules {
 		this.#registry = new Registry(db);
 		const quotas = new Quotas(db, options.quotas);
 		this.#grants = new Grants(this.#registry, quotas, options);
-		const { clock } = options;
-		const [registry, entities, ledger, audit, limits] = [
-			this.#registry,
-			this.#entities,
-			this.#ledger,
-			this.#audit,
-			this.limits,
-		];
-		this.#writes = new Writes({ limits, clock, registry, entities, ledger, quotas, audit });
+		this.#writes = new Writes({
+			limits: this.limits,
+			clock: options.clock,
+			registry: this.#registry,
+			entities: this.#entities,
+			ledger: this.#ledger,
+			quotas,
+			audit: this.#audit,
+		});
 		this.#listings = new Listings(db, options.url);
 		const look: Decide = (method, holder, body) => this.#decide(method, holder, () => body(this.#held(holder)));
 		this.viewing = new Viewing(db, look);
