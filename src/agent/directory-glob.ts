@@ -1,4 +1,8 @@
-import picomatch from "picomatch";
+import { createRequire } from "node:module";
+
+const require = createRequire(import.meta.url);
+/** Most commands never need it, so that the first glob loads it. */
+const engine = (): typeof import("picomatch") => require("picomatch");
 
 /** What a directory glob may be, for messages; completes "expected …". */
 export const GLOB_FORM = "a glob of directories that begins with /, ~/ or **/";
@@ -18,7 +22,7 @@ export function directoryGlob(glob: string): ((directory: string) => boolean) | 
 	if (!/^(?:\/|\*\*(?:\/|$))/.test(bare) || bare.length > GLOB_CHARS_MAX) return undefined;
 	if ((bare.match(/\*+/g) ?? []).length > STARS_MAX) return undefined;
 	try {
-		return picomatch([bare, bare === "/" ? "/**" : `${bare}/**`], { dot: true, noextglob: true, strictBrackets: true });
+		return engine()([bare, bare === "/" ? "/**" : `${bare}/**`], { dot: true, noextglob: true, strictBrackets: true });
 	} catch {
 		return undefined;
 	}

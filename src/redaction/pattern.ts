@@ -1,4 +1,9 @@
-import { RE2JS, RE2JSException } from "re2js";
+import { createRequire } from "node:module";
+import type { RE2JS } from "re2js";
+
+const require = createRequire(import.meta.url);
+/** 270 KB that most commands never need, so that the first pattern loads them. */
+const engine = (): typeof import("re2js") => require("re2js");
 
 /** Where something stands in a text, in UTF-16 units: from `start` to before `end`. */
 export interface Span {
@@ -28,9 +33,9 @@ export class Pattern {
 	static parse(source: string): Pattern | undefined {
 		if (source === "" || source.length > PATTERN_CHARS_MAX) return undefined;
 		try {
-			return new Pattern(source, RE2JS.compile(source));
+			return new Pattern(source, engine().RE2JS.compile(source));
 		} catch (error) {
-			if (error instanceof RE2JSException) return undefined;
+			if (error instanceof engine().RE2JSException) return undefined;
 			throw error;
 		}
 	}
