@@ -119,7 +119,7 @@ async function withShare(
 	c: Context,
 	{ rules, allowanceOf }: HttpContext,
 	answer: (holder: Holder, slug: string) => Promise<Response>,
-	lost?: (how: Lost) => Response,
+	lost?: (how: Lost) => Promise<Response>,
 ): Promise<Response> {
 	const slug = Slug.safeParse(c.req.param("slug"));
 	if (!slug.success) return lost?.("not_found") ?? c.json({ error: "not_found" }, 404);

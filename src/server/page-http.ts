@@ -1,10 +1,8 @@
 import type { Context, Hono } from "hono";
 import { compress } from "hono/compress";
 import type { Clock } from "../model/clock.ts";
-import { listPage, lostPage, PAGE_CSP } from "../page/document.ts";
 import type { ShareRefusal } from "../protocol/refusal.ts";
 import { ASSETS_PATH, PageAssets, type Scripts } from "./asset.ts";
-import { childrenOf, sharePage } from "./page.ts";
 import type { Redactor } from "./redact.ts";
 import type { Rules } from "./rules.ts";
 import type { Holder } from "./share.ts";
@@ -22,7 +20,7 @@ export interface PageContext {
 	readonly withShare: (
 		c: Context,
 		answer: (holder: Holder, slug: string) => Promise<Response>,
-		lost?: (how: Lost) => Response,
+		lost?: (how: Lost) => Promise<Response>,
 	) => Promise<Response>;
 }
 
@@ -60,31 +58,46 @@ const LOST = {
 	},
 };
 
+/**
+ * What draws the pages, with all that it brings along: 20 MB and 100 ms. The first page loads it, since most servers, and every
+ * agent's own, start many times more often than anybody looks at one.
+ */
+const drawing = () => import("./page.ts");
+
 /** The pages that people look at, and what these load. */
 export function pageRoutes(
 	app: Hono,
 	{ rules, clock, redactor, url, withShare, scripts, compresses }: PageContext,
 ): void {
 	const assets = new PageAssets(scripts);
-	const page = (c: Context, body: string | ReadableStream<Uint8Array>, status: 200 | 404 | 410 = 200) =>
-		c.body(body, status, { "content-type": "text/html; charset=utf-8", "content-security-policy": PAGE_CSP });
+	const page = (c: Context, csp: string, body: string | ReadableStream<Uint8Array>, status: 200 | 404 | 410 = 200) =>
+		c.body(body, status, { "content-type": "text/html; charset=utf-8", "content-security-policy": csp });
 	const redact = (error: unknown) => redactor.ours(error);
 
 	// Text of a page shrinks to a fifth, a script to a third.
 	if (compresses) for (const path of ["/share/*", `${ASSETS_PATH}*`]) app.use(path, compress());
-	app.get("/", (c) => page(c, listPage(assets.of("list")).html));
+	app.get("/", async (c) => {
+		const { listPage, PAGE_CSP } = await drawing();
+		return page(c, PAGE_CSP, listPage(assets.of("list")).html);
+	});
 	app.get("/share/:slug", (c) => {
 		const shown = async (holder: Holder, slug: string) => {
-			const now = clock.now();
-			return page(c, sharePage({ rules, holder, slug, url: url(slug), assets: assets.of("share"), now, redact }));
+			const { sharePage, PAGE_CSP } = await drawing();
+			const about = { slug, url: url(slug), assets: assets.of("share"), now: clock.now() };
+			return page(c, PAGE_CSP, sharePage({ rules, holder, ...about, redact }));
 		};
-		const lost = (how: Lost) => {
-			return page(c, lostPage({ how, ...LOST[how] }, assets.of("share")).html, how === "not_found" ? 404 : 410);
+		const lost = async (how: Lost) => {
+			const { lostPage, PAGE_CSP } = await drawing();
+			const { html } = lostPage({ how, ...LOST[how] }, assets.of("share"));
+			return page(c, PAGE_CSP, html, how === "not_found" ? 404 : 410);
 		};
 		return withShare(c, shown, (c.req.header("accept") ?? "").includes("text/html") ? lost : undefined);
 	});
 	app.get("/api/share/:slug/children", (c) =>
-		withShare(c, async (holder) => c.json(Object.fromEntries(childrenOf(await rules.viewing.children(holder))))),
+		withShare(c, async (holder) => {
+			const { childrenOf } = await drawing();
+			return c.json(Object.fromEntries(childrenOf(await rules.viewing.children(holder))));
+		}),
 	);
 	app.get(`${ASSETS_PATH}:name`, (c) => {
 		const asset = assets.get(c.req.param("name"));

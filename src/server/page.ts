@@ -11,6 +11,8 @@ import type { Rules } from "./rules.ts";
 import type { Holder } from "./share.ts";
 import type { ChildShare, Outline, OutlinedMessage } from "./viewing.ts";
 
+export { listPage, lostPage, PAGE_CSP } from "../page/document.ts";
+
 /** Characters gathered before they are sent on. */
 const CHUNK_CHARS = 64 * 1024;
 
