@@ -13,5 +13,6 @@ if (bun === undefined && (Number.parseInt(node, 10) < 22 || Number(napi) < NODE_
 	process.exit(78);
 }
 
+if (process.argv[2] !== "serve") (await import("./heap.ts")).keepHeapSmall();
 const { runProgram } = await import("./program.ts");
 await runProgram(process.argv.slice(2));
