@@ -1,5 +1,6 @@
 import type { ShareGrant } from "../protocol/schema.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
+import { DIGEST } from "./known.ts";
 
 /** A share that another machine made and that is to be this one's. */
 export interface Adoption {
@@ -43,7 +44,7 @@ export function adoptVerbs(sqlite: Sqlite) {
 		UPDATE session SET wanted = 'share', parked_code = NULL, last_error = NULL, attempts = 0, next_retry_at = 0,
 			compare_reason = ? WHERE session_id = ?`);
 	const acknowledged = sqlite.prepare<{ key: string; digest: string }>(`
-		SELECT key, digest FROM entity JOIN session USING (session_id) WHERE session_id = ? AND last_op <= acked_id`);
+		SELECT key, ${DIGEST} AS digest FROM entity JOIN session USING (session_id) WHERE session_id = ? AND last_op <= acked_id`);
 	return {
 		/** Stores what this machine will hold the share by, and keeps everybody's hands off the session. */
 		adopt(adoption: Adoption, now: number): void {

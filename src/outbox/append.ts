@@ -11,10 +11,10 @@ import {
 	sameWatermark,
 	type Watermark,
 } from "../model/op.ts";
-import { opHash } from "../model/op-hash.ts";
+import { opHashOf } from "../model/op-hash.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { buryOp } from "./bury.ts";
-import { isRemovable } from "./known.ts";
+import { DIGEST, isRemovable } from "./known.ts";
 import { pendingCount } from "./pending.ts";
 import { watermarkOf } from "./watermark.ts";
 
@@ -81,7 +81,7 @@ export function appendVerb(sqlite: Sqlite) {
 				const { parent_id, title, directory, updated_at = null } = facts;
 				upsertSession.run(session_id, parent_id, title, directory, updated_at);
 			}
-			const session = row.get(session_id);
+			const session = facts ? row.get(session_id) : known;
 			assert(session, `session ${session_id} is known or comes with its facts`);
 			// OpenCode has it again after all: its next session op takes the mark back, on the share too.
 			if (facts && isCaptured.get(session_id, keys.sessionDeleted))
@@ -105,7 +105,6 @@ export interface Place {
 }
 
 interface Entity {
-	readonly key: string;
 	readonly digest: string;
 	readonly checkpoint: string | null;
 	readonly first_op: number;
@@ -116,14 +115,14 @@ interface Entity {
  * Writes a group of items inside a transaction and returns how many of them changed something. Shared by append, revive
  * and rebase.
  *
- * What is known of the entities that they touch is looked up once, for the group.
+ * What is known of an entity that they touch is looked up once for the group, while nothing removes it.
  */
 export function opWriter(sqlite: Sqlite) {
-	const entities = sqlite.prepare<Entity>(`
-		SELECT key, digest, checkpoint, first_op, last_op FROM entity
-		WHERE session_id = ? AND key IN (SELECT value FROM json_each(?))`);
+	const entityRow = sqlite.prepare<Entity>(
+		`SELECT ${DIGEST} AS digest, checkpoint, first_op, last_op FROM entity WHERE session_id = ? AND key = ?`,
+	);
 	const putEntity = sqlite.prepare(`
-		INSERT INTO entity (session_id, key, digest, first_op, last_op) VALUES (?, ?, ?, ?, ?)
+		INSERT INTO entity (session_id, key, digest, first_op, last_op) VALUES (?, ?, unhex(?), ?, ?)
 		ON CONFLICT (session_id, key) DO UPDATE SET digest = excluded.digest, checkpoint = NULL, last_op = excluded.last_op`);
 	const removeEntity = sqlite.prepare("DELETE FROM entity WHERE session_id = ? AND key = ?");
 	const removeParts = sqlite.prepare("DELETE FROM entity WHERE session_id = ? AND key >= ? AND key < ?");
@@ -147,7 +146,7 @@ export function opWriter(sqlite: Sqlite) {
 	const removal = (item: OpIntent, session_id: string, line: Line): boolean => {
 		remember.run(session_id, item.key);
 		if (!removable(session_id, item)) return false;
-		line.insert(item, null);
+		line.insert(item, digestOf(item.payload), null);
 		removeEntity.run(session_id, item.key);
 		const messageId = messageIdOf(item.key);
 		if (item.type === "message_removed" && messageId !== undefined)
@@ -158,18 +157,22 @@ export function opWriter(sqlite: Sqlite) {
 	return (place: Place, items: readonly (OpIntent | Burial)[]): number => {
 		const { session_id, acked_id } = place;
 		const line = lineAt(place);
-		const touched = JSON.stringify(items.flatMap(({ key }) => [key, messageKeyOf(key) ?? key]));
-		const known = new Map(entities.all(session_id, touched).map((entity) => [entity.key, entity]));
+		const looked = new Map<string, Entity | undefined>();
+		const known = (key: string): Entity | undefined => {
+			if (!looked.has(key)) looked.set(key, entityRow.get(session_id, key));
+			return looked.get(key);
+		};
 		let hasRemoved = anyRemoved.get(session_id) !== undefined;
 
 		/** The op that creates the message which a part belongs to, while the server does not have it. */
 		const dependency = (key: string): number | null => {
-			const first = known.get(messageKeyOf(key) ?? "")?.first_op ?? 0;
+			const message = messageKeyOf(key);
+			const first = message === undefined ? 0 : (known(message)?.first_op ?? 0);
 			return first > acked_id ? first : null;
 		};
 		const change = (item: OpIntent): boolean => {
 			const { key, payload } = item;
-			const entity = known.get(key);
+			const entity = known(key);
 			const digest = digestOf(payload);
 			if (entity?.digest === digest) return false;
 			// What OpenCode commits is just what was put over its text before.
@@ -177,13 +180,13 @@ export function opWriter(sqlite: Sqlite) {
 			if (entity === undefined && hasRemoved) isBack.run(session_id, key);
 			const id =
 				entity === undefined
-					? line.insert(item, dependency(key))
+					? line.insert(item, digest, dependency(key))
 					: isHeld
 						? entity.last_op
-						: line.supersede(item, entity.last_op, dependency(key));
+						: line.supersede(item, digest, entity.last_op, dependency(key));
 			const first_op = entity?.first_op ?? id;
 			putEntity.run(session_id, key, digest, first_op, id);
-			known.set(key, { key, digest, checkpoint: null, first_op, last_op: id });
+			looked.set(key, { digest, checkpoint: null, first_op, last_op: id });
 			return !isHeld;
 		};
 
@@ -192,7 +195,7 @@ export function opWriter(sqlite: Sqlite) {
 			if ("code" in item) changes += Number(burial(item, place));
 			else if (REMOVALS.has(item.type)) {
 				changes += Number(removal(item, session_id, line));
-				for (const key of known.keys()) if (key === item.key || messageKeyOf(key) === item.key) known.delete(key);
+				for (const key of looked.keys()) if (key === item.key || messageKeyOf(key) === item.key) looked.delete(key);
 				hasRemoved = true;
 			} else changes += Number(change(item));
 		}
@@ -216,12 +219,12 @@ export function opLine(sqlite: Sqlite) {
 		const [seq, event_id] = [floor?.seq ?? null, floor?.event_id ?? null];
 		let [addedOps, addedBytes] = [0, 0];
 
-		/** At the end; returns the op's id. `dependsId` as in the op's row. */
-		const insert = (item: OpIntent, dependsId: number | null): number => {
+		/** At the end; returns the op's id. `digest` is the payload's, `dependsId` as in the op's row. */
+		const insert = (item: OpIntent, digest: string, dependsId: number | null): number => {
 			const { op_id, type, key, payload } = item;
 			const bytes = Buffer.byteLength(payload);
 			const inserted = insertOp.run(
-				...[session_id, op_id, type, key, payload, bytes, opHash(item), dependsId, seq, event_id, now],
+				...[session_id, op_id, type, key, payload, bytes, opHashOf(item, digest), dependsId, seq, event_id, now],
 			);
 			addedOps++;
 			addedBytes += bytes;
@@ -231,11 +234,11 @@ export function opLine(sqlite: Sqlite) {
 		return {
 			insert,
 			/** In the place of the entity's last op while that is unsealed, else at the end; returns the op's id. */
-			supersede(item: OpIntent, lastOp: number, dependsId: number | null): number {
+			supersede(item: OpIntent, digest: string, lastOp: number, dependsId: number | null): number {
 				const former = lastOp > sealed_id ? bytesOf.get(lastOp)?.bytes : undefined;
-				if (former === undefined) return insert(item, dependsId);
+				if (former === undefined) return insert(item, digest, dependsId);
 				const bytes = Buffer.byteLength(item.payload);
-				replaceOp.run(item.op_id, item.payload, bytes, opHash(item), lastOp);
+				replaceOp.run(item.op_id, item.payload, bytes, opHashOf(item, digest), lastOp);
 				addedBytes += bytes - former;
 				return lastOp;
 			},

@@ -1,8 +1,9 @@
 import { digestOf } from "../model/json.ts";
 import { messageKeyOf, type OpIntent, type OpType } from "../model/op.ts";
-import { opHash } from "../model/op-hash.ts";
+import { isAsHashed } from "../model/op-hash.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { opLine } from "./append.ts";
+import { DIGEST } from "./known.ts";
 import { watermarkOf } from "./watermark.ts";
 
 /** Text that was streaming, over what OpenCode has committed of an entity. */
@@ -59,7 +60,7 @@ interface Row {
  */
 export function checkpointVerb(sqlite: Sqlite) {
 	const base = sqlite.prepare<Row>(`
-		SELECT entity.digest, coalesce(entity.checkpoint, entity.digest) AS held, entity.last_op, op.op_id, op.type, op.key,
+		SELECT ${DIGEST} AS digest, coalesce(entity.checkpoint, ${DIGEST}) AS held, entity.last_op, op.op_id, op.type, op.key,
 			op.payload, op.hash, acked_id, sealed_id, watermark_seq, watermark_event_id
 		FROM entity JOIN session USING (session_id) JOIN op ON op.id = entity.last_op AND op.key = entity.key
 		WHERE entity.session_id = ? AND entity.key = ? AND wanted NOT IN ('unshare', 'never') AND excluded IS NULL
@@ -85,14 +86,14 @@ export function checkpointVerb(sqlite: Sqlite) {
 	): CheckpointResult =>
 		sqlite.transaction(() => {
 			const known = base.get(sessionId, key);
-			if (known === undefined || opHash(known) !== known.hash) return "unfit";
+			if (known === undefined || !isAsHashed(known, known.hash)) return "unfit";
 			const payload = grow({ op_id: known.op_id, payload: known.payload, committed: known.digest });
 			const digest = payload === undefined ? known.held : digestOf(payload);
 			if (payload === undefined || digest === known.held) return "unchanged";
 			const item: OpIntent = { op_id: opId, type: known.type, key, payload };
 			const { acked_id, sealed_id, last_op } = known;
 			const line = lineAt({ session_id: sessionId, acked_id, sealed_id, floor: watermarkOf(known), now });
-			const id = line.supersede(item, last_op, dependency(sessionId, key, acked_id));
+			const id = line.supersede(item, digest, last_op, dependency(sessionId, key, acked_id));
 			line.settle();
 			hold.run(digest === known.digest ? null : digest, id, sessionId, key);
 			return "written";
@@ -102,7 +103,7 @@ export function checkpointVerb(sqlite: Sqlite) {
 /** Notes inside a transaction that what is held of an entity is a checkpoint over `committed`. */
 export function markCheckpoint(sqlite: Sqlite) {
 	const mark = sqlite.prepare(
-		"UPDATE entity SET checkpoint = digest, digest = ? WHERE session_id = ? AND key = ? AND digest <> ?",
+		`UPDATE entity SET checkpoint = ${DIGEST}, digest = unhex(?) WHERE session_id = ? AND key = ? AND digest <> unhex(?)`,
 	);
 	return (sessionId: string, key: string, committed: string): void =>
 		void mark.run(committed, sessionId, key, committed);
@@ -111,7 +112,7 @@ export function markCheckpoint(sqlite: Sqlite) {
 /** Where text is over what OpenCode has committed, by key. */
 export function checkpointsQuery(sqlite: Sqlite) {
 	const rows = sqlite.prepare<{ key: string; digest: string; checkpoint: string; payload: string | null }>(`
-		SELECT entity.key, digest, checkpoint, payload FROM entity LEFT JOIN op ON op.id = entity.last_op
+		SELECT entity.key, ${DIGEST} AS digest, checkpoint, payload FROM entity LEFT JOIN op ON op.id = entity.last_op
 		WHERE entity.session_id = ? AND checkpoint IS NOT NULL`);
 	return (sessionId: string): Map<string, Checkpoint> =>
 		new Map(

@@ -3,7 +3,7 @@ import { type OpType, REMOVALS } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { opWriter } from "./append.ts";
 import { markCheckpoint } from "./checkpoint.ts";
-import { isRemovable } from "./known.ts";
+import { DIGEST, isRemovable } from "./known.ts";
 import { watermarkOf } from "./watermark.ts";
 
 export interface DeadRow {
@@ -35,7 +35,7 @@ export function reviveVerb(sqlite: Sqlite) {
 	const children = sqlite.prepare<DeadRow>("SELECT * FROM dead WHERE parent_id = ? ORDER BY id");
 	const remove = sqlite.prepare("DELETE FROM dead WHERE id = ?");
 	const captured = sqlite.prepare<{ digest: string; checkpoint: string | null }>(
-		"SELECT digest, checkpoint FROM entity WHERE session_id = ? AND key = ?",
+		`SELECT ${DIGEST} AS digest, checkpoint FROM entity WHERE session_id = ? AND key = ?`,
 	);
 	const forget = sqlite.prepare("DELETE FROM entity WHERE session_id = ? AND key = ?");
 	type Line = { acked_id: number; sealed_id: number; watermark_seq: number | null; watermark_event_id: string | null };
@@ -43,7 +43,7 @@ export function reviveVerb(sqlite: Sqlite) {
 		"SELECT acked_id, sealed_id, watermark_seq, watermark_event_id FROM session WHERE session_id = ?",
 	);
 	const stub = sqlite.prepare(
-		"INSERT INTO entity (session_id, key, digest, first_op, last_op) VALUES (?, ?, '', 0, 0) ON CONFLICT DO NOTHING",
+		"INSERT INTO entity (session_id, key, digest, first_op, last_op) VALUES (?, ?, x'', 0, 0) ON CONFLICT DO NOTHING",
 	);
 	const removable = isRemovable(sqlite);
 	const isCheckpoint = markCheckpoint(sqlite);

@@ -1,6 +1,9 @@
 import { messageIdOf, type OpType, partsRange } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 
+/** An entity's digest as everybody else has it: hex, 64 characters; none where it was never known. In its row it is a blob. */
+export const DIGEST = "lower(hex(entity.digest))";
+
 /** Tells whether there is something captured for a removal to remove: its entity, or for a message any part of it. */
 export function isRemovable(sqlite: Sqlite) {
 	const entity = sqlite.prepare("SELECT 1 FROM entity WHERE session_id = ? AND key = ?");

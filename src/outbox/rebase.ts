@@ -3,6 +3,7 @@ import { REMOVALS } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { type Burial, opWriter } from "./append.ts";
 import { markCheckpoint } from "./checkpoint.ts";
+import { DIGEST } from "./known.ts";
 import { unsealSession } from "./reject.ts";
 
 /** What a session is put on after it was compared with its share (agent/compare.ts). */
@@ -38,11 +39,11 @@ export function rebaseVerb(sqlite: Sqlite) {
 			AND NOT EXISTS (SELECT 1 FROM entity
 				WHERE entity.session_id = op.session_id AND entity.key = op.key AND entity.last_op = op.id)`);
 	const entities = sqlite.prepare<{ key: string; held: string; last_op: number }>(
-		"SELECT key, coalesce(checkpoint, digest) AS held, last_op FROM entity WHERE session_id = ?",
+		`SELECT key, coalesce(checkpoint, ${DIGEST}) AS held, last_op FROM entity WHERE session_id = ?`,
 	);
 	const removeEntities = sqlite.prepare("DELETE FROM entity WHERE session_id = ?");
 	const insertEntity = sqlite.prepare(`
-		INSERT INTO entity (session_id, key, digest, first_op, last_op) VALUES (?, ?, ?, 0, ?) ON CONFLICT DO NOTHING`);
+		INSERT INTO entity (session_id, key, digest, first_op, last_op) VALUES (?, ?, unhex(?), 0, ?) ON CONFLICT DO NOTHING`);
 	const put = sqlite.prepare(`
 		UPDATE session SET acked_id = max(acked_id, ?), sealed_id = max(acked_id, ?), acked_cursor = ?,
 			sealed_cursor = ?, acked_op_id = ?, pending_ops = 0, pending_bytes = 0, watermark_seq = ?, watermark_event_id = ?,
@@ -92,7 +93,9 @@ export function removedQuery(sqlite: Sqlite) {
 
 /** What was captured of a session: `digests` by key of its live entities, whether one `isCaptured`, keys set aside. */
 export function capturedQueries(sqlite: Sqlite) {
-	const rows = sqlite.prepare<{ key: string; digest: string }>("SELECT key, digest FROM entity WHERE session_id = ?");
+	const rows = sqlite.prepare<{ key: string; digest: string }>(
+		`SELECT key, ${DIGEST} AS digest FROM entity WHERE session_id = ?`,
+	);
 	const one = sqlite.prepare("SELECT 1 FROM entity WHERE session_id = ? AND key = ?");
 	const dead = sqlite.prepare<{ key: string }>("SELECT DISTINCT key FROM dead WHERE session_id = ?");
 	return {

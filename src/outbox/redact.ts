@@ -1,6 +1,6 @@
 import { digestOf } from "../model/json.ts";
 import type { OpIntent, OpType } from "../model/op.ts";
-import { opHash } from "../model/op-hash.ts";
+import { opHashOf } from "../model/op-hash.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { pendingCount } from "./pending.ts";
 
@@ -33,7 +33,7 @@ export function redactVerb(sqlite: Sqlite) {
 	);
 	const putOp = sqlite.prepare("UPDATE op SET payload = ?, bytes = ?, hash = ? WHERE id = ?");
 	const putDigest = sqlite.prepare(
-		"UPDATE entity SET digest = ? WHERE session_id = ? AND key = ? AND last_op = ? AND digest = ?",
+		"UPDATE entity SET digest = unhex(?) WHERE session_id = ? AND key = ? AND last_op = ? AND digest = unhex(?)",
 	);
 	const letters = sqlite.prepare<{ id: number; type: OpType; payload: string | null; reason: string }>(
 		`SELECT id, type, payload, reason FROM dead WHERE id > ? ORDER BY id LIMIT ${ROWS_PER_STEP}`,
@@ -53,8 +53,9 @@ export function redactVerb(sqlite: Sqlite) {
 		for (const { id, session_id, ...op } of rows) {
 			const payload = rewriter.payload(op.payload);
 			if (payload === op.payload) continue;
-			putOp.run(payload, Buffer.byteLength(payload), opHash({ ...op, payload }), id);
-			putDigest.run(digestOf(payload), session_id, op.key, id, digestOf(op.payload));
+			const digest = digestOf(payload);
+			putOp.run(payload, Buffer.byteLength(payload), opHashOf(op, digest), id);
+			putDigest.run(digest, session_id, op.key, id, digestOf(op.payload));
 		}
 		return rows.at(-1)?.id;
 	};

@@ -1,6 +1,6 @@
 import { OutboxError } from "../model/errors.ts";
 import type { OpType, Watermark } from "../model/op.ts";
-import { opHash } from "../model/op-hash.ts";
+import { isAsHashed } from "../model/op-hash.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { freeze } from "./frozen.ts";
 import { watermarkOf } from "./watermark.ts";
@@ -77,7 +77,7 @@ export function reserveVerb(sqlite: Sqlite) {
 
 			const rows = opsOf.all(sessionId, next.first_id, next.last_id);
 			const depends = dependsOf(next);
-			const damaged = rows.find((row) => opHash(row) !== row.hash);
+			const damaged = rows.find((row) => !isAsHashed(row, row.hash));
 			if (damaged || !isAsFrozen(next, rows, depends)) {
 				const what = damaged ? `op ${damaged.op_id}` : `batch ${next.batch_id}`;
 				throw new OutboxError("corrupt", `The stored bytes of ${what} do not match their hash.`);

@@ -1,5 +1,5 @@
 import type { OpIntent } from "../model/op.ts";
-import { opHash } from "../model/op-hash.ts";
+import { isAsHashed } from "../model/op-hash.ts";
 import type { Sqlite, SqlValue } from "../sqlite/driver.ts";
 import { pendingCount } from "./pending.ts";
 import { WANTED } from "./session.ts";
@@ -51,12 +51,18 @@ export function salvage(old: Sqlite, sqlite: Sqlite, reason: string): Salvaged[]
 		return row;
 	});
 	const dead = copy(old, sqlite, "dead", (row) => (isKnown(row) ? row : undefined));
-	const entities = copy(old, sqlite, "entity", (row) => (isKnown(row) ? row : undefined));
+	const entities = copy(old, sqlite, "entity", (row) => {
+		const { digest = null } = row;
+		// A file of before has it as text.
+		return isKnown(row)
+			? { ...row, digest: typeof digest === "string" ? Buffer.from(digest, "hex") : digest }
+			: undefined;
+	});
 	const removed = copy(old, sqlite, "removed", (row) => (isKnown(row) ? row : undefined));
 	const ops = copy(old, sqlite, "op", (row) => {
 		const { op_id, type, key, payload } = row;
 		const isSound = [op_id, type, key, payload].every((text) => typeof text === "string");
-		if (!isSound || !isKnown(row) || opHash(row as unknown as OpIntent) !== row.hash) return undefined;
+		if (!isSound || !isKnown(row) || !isAsHashed(row as unknown as OpIntent, String(row.hash))) return undefined;
 		return { ...row, depends_id: null };
 	});
 	pendingCount(sqlite).recount();
@@ -85,7 +91,8 @@ function identityOf({ opencode_identity = null, share_mode = null, selection = n
 function copy(old: Sqlite, sqlite: Sqlite, table: string, sound: (row: Row) => Row | undefined): Salvaged {
 	const columns = sqlite.prepare<{ name: string }>(`SELECT name FROM pragma_table_info('${table}')`).all();
 	const counts = { table, saved: 0, unsound: 0, unreadable: 0 };
-	for (const row of readable(old, table, () => counts.unreadable++)) {
+	const rows = hasRowIds(old, table) ? readable : readableByKey;
+	for (const row of rows(old, table, () => counts.unreadable++)) {
 		const kept = sound(row);
 		const given = columns.map((column) => column.name).filter((name) => kept && name in kept);
 		if (kept === undefined || given.length === 0) {
@@ -123,6 +130,34 @@ function* readable(sqlite: Sqlite, table: string, onGap: () => void): Generator<
 			}
 			after += step;
 			step *= 2;
+		}
+	}
+}
+
+/** False for `entity`, in files since its schema 0006, and where nothing can be told. */
+function hasRowIds(sqlite: Sqlite, table: string): boolean {
+	try {
+		const found = sqlite.prepare<{ wr: number }>("SELECT wr FROM pragma_table_list WHERE name = ?").get(table);
+		return found?.wr !== 1;
+	} catch {
+		return true;
+	}
+}
+
+/** The rows of `entity` without row ids: from both of its ends, up to what cannot be read. */
+function* readableByKey(sqlite: Sqlite, _table: string, onGap: () => void): Generator<Row> {
+	let after: readonly [SqlValue, SqlValue] = ["", ""];
+	for (const order of ["ASC", "DESC"]) {
+		try {
+			const rows = sqlite.prepare<Row>(`
+				SELECT * FROM entity WHERE (session_id, key) > (?, ?) ORDER BY session_id ${order}, key ${order}`);
+			for (const row of rows.iterate(...after)) {
+				yield row;
+				if (order === "ASC") after = [row.session_id ?? null, row.key ?? null];
+			}
+			return;
+		} catch {
+			if (order === "ASC") onGap();
 		}
 	}
 }

@@ -149,6 +149,29 @@ describe("a damaged outbox is set aside and salvaged", () => {
 		expect(told.at(-1)?.message).toMatch(/Lost: ops \(1 unreadable places/);
 	});
 
+	test("entities from both ends of what cannot be read of them", async () => {
+		const { outbox: first, path } = await freshOutbox();
+		append(
+			first,
+			Array.from({ length: 600 }, (_, n) => message(`e${n}`, `m${String(n).padStart(3, "0")}`)),
+		);
+		first.close();
+		// Its op is in another page; the row of the entity is the one without the op's name beside the key.
+		const bytes = readFileSync(path);
+		const key = Buffer.from(`${S}message/m300`);
+		const at = bytes.indexOf(key);
+		expect(bytes.indexOf(key, at + 1)).toBe(-1);
+		scribble(path, Math.floor(at / 4096) * 4096, 4096);
+		const { outbox, told } = await keep(path);
+		const keys = [...outbox.capturedDigests(S).keys()];
+		expect(keys).toContain("message/m000");
+		expect(keys).toContain("message/m599");
+		expect(keys).not.toContain("message/m300");
+		expect(keys.length).toBeGreaterThan(500);
+		expect(outbox.capturedDigests(S).get("message/m599")).toMatch(/^[0-9a-f]{64}$/);
+		expect(told.at(-1)?.message).toMatch(/Lost: entities \(1 unreadable places/);
+	});
+
 	test("an op whose bytes do not match its hash stays behind", async () => {
 		const path = await used();
 		await tamper(path, "UPDATE op SET payload = '{}' WHERE op_id = 'e5'");
