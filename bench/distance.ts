@@ -1,10 +1,12 @@
+import { once } from "node:events";
 import { copyFileSync } from "node:fs";
 import { join } from "node:path";
+import { WebSocket } from "ws";
 import { openOutbox } from "../src/outbox/outbox.ts";
 import { LIMITS } from "../src/protocol/limits.ts";
 import { startProcess } from "../test/fixture/cli.ts";
 import { type Bench, type Context, figure } from "./figure.ts";
-import { compared } from "./measure.ts";
+import { compared, quantile } from "./measure.ts";
 import { filledOutbox, flushed, target } from "./wire.ts";
 
 const ROUND_TRIP_MS = 50;
@@ -19,30 +21,33 @@ export const distance: Bench = {
 	async *run(context) {
 		// A delay that is put before somebody else's server would come on top of its own.
 		if (context.server) return context.tell("distance: measured with servers of the bench's own only");
-		for (const batch of context.isQuick ? [20] : [20, 100, LIMITS.ops_per_batch]) {
-			const ops = WINDOW * batch * (context.isQuick ? 3 : ROUND_TRIPS);
-			const filled = join(context.folder, `filled-${batch}.db`);
-			await filledOutbox(filled, ops);
-			const ours: number[] = [];
-			for (let n = 0; n < context.repeats; n++) ours.push(await pace(context, filled, ops, batch));
-			const bound = (WINDOW * batch * 1000) / ROUND_TRIP_MS;
-			const what = `drain at ${ROUND_TRIP_MS} ms, batches of ${batch}`;
-			const about = { what, against: "window × batch / round trip", unit: "ops/s" };
-			const sides = compared(
-				ours,
-				ours.map(() => bound),
-			);
-			yield figure(batch <= 100 ? { ...about, bar: { atLeast: 0.9 } } : { ...about, note: TOO_FAST }, sides);
-		}
+		for (const batch of context.isQuick ? [20] : [20, 100, LIMITS.ops_per_batch])
+			for (const compress of [true, false]) {
+				const ops = WINDOW * batch * (context.isQuick ? 3 : ROUND_TRIPS);
+				const filled = join(context.folder, `filled-${batch}.db`);
+				if (compress) await filledOutbox(filled, ops);
+				const [ours, bound]: [number[], number[]] = [[], []];
+				for (let n = 0; n < context.repeats; n++) {
+					const { pace, roundTripMs } = await drained(context, filled, ops, batch, compress);
+					ours.push(pace);
+					bound.push((WINDOW * batch * 1000) / roundTripMs);
+				}
+				const what = `drain at ${ROUND_TRIP_MS} ms, batches of ${batch}, ${compress ? "compressed" : "as it is"}`;
+				const about = { what, against: "window × batch / round trip", unit: "ops/s" };
+				const sides = compared(ours, bound);
+				yield figure(batch <= 100 ? { ...about, bar: { atLeast: 0.9 } } : { ...about, note: TOO_FAST }, sides);
+			}
 	},
 };
 
+/** Of which a round trip is the median. */
+const PINGS = 15;
 const TOO_FAST =
 	"40,000 ops/s are more than the server's disk takes at no distance at all, so this one has no bar; see drain.";
 
 let turns = 0;
 
-async function pace(context: Context, filled: string, ops: number, batch: number): Promise<number> {
+async function drained(context: Context, filled: string, ops: number, batch: number, compress: boolean) {
 	const path = join(context.folder, `distance-${turns++}.db`);
 	copyFileSync(filled, path);
 	const server = await target(context);
@@ -50,9 +55,26 @@ async function pace(context: Context, filled: string, ops: number, batch: number
 	const args = [new URL(server.url).port, String(ROUND_TRIP_MS / 2)];
 	const proxy = startProcess("delay", [process.execPath, script, ...args], { PATH: process.env.PATH ?? "" });
 	const outbox = await openOutbox(path);
-	const { pace } = await flushed(outbox, ops, { url: await proxy.ready<string>(), key: server.key }, batch);
+	const url = await proxy.ready<string>();
+	const roundTripMs = await roundTrip(url);
+	const { pace } = await flushed(outbox, ops, { url, key: server.key }, { opsPerBatch: batch, compress });
 	outbox.close();
 	await proxy.kill();
 	await server.stop();
-	return pace;
+	return { pace, roundTripMs };
+}
+
+/** What a ping takes to the server and back while nothing else is under way, the median of many, in ms. */
+async function roundTrip(url: string): Promise<number> {
+	const socket = new WebSocket(`${url.replace("http", "ws")}/rpc`);
+	await once(socket, "open");
+	const took: number[] = [];
+	for (let n = 0; n < PINGS; n++) {
+		const startedAt = performance.now();
+		socket.ping();
+		await once(socket, "pong");
+		took.push(performance.now() - startedAt);
+	}
+	socket.terminate();
+	return quantile(took, 0.5);
 }

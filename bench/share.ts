@@ -54,6 +54,8 @@ async function* conversation(context: Context, { faults, live }: Circumstances):
 		ourProxy.url,
 		"--server-key-file",
 		join(folder, "key"),
+		"--compress",
+		"on",
 	];
 	const agent = startCli(
 		["run", "--json", ...settings, ...(live ? ["--opencode-url", opencode.url] : [])],
@@ -74,7 +76,7 @@ async function* conversation(context: Context, { faults, live }: Circumstances):
 		}
 		const flush = await runCli(["flush", ...settings], opencode.env);
 		const [sent, theySent] = [{ ...ourProxy.traffic }, { ...theirProxy.traffic }];
-		const verify = await runCli(["verify", "--json", ...settings], opencode.env);
+		const verify = await runCli(["verify", "--json", ...settings.slice(0, -2)], opencode.env);
 		if (flush.code !== 0) throw new Error(`flush ended with ${flush.code}: ${flush.stderr}`);
 		const arrived = { ours: verify.code === 0, ...(await whatArrived(opencode, theirs, id)) };
 		yield* table(`${faults ? "with faults" : "no faults"}${live ? ", live text" : ""}`, sent, theySent, arrived);

@@ -69,7 +69,7 @@ async function memoryOf(context: Context, trouble: Trouble): Promise<number> {
 	const proxy = await startProxy({ targetPort: Number(new URL(url).port) });
 	if (trouble.bytesPerSecond !== undefined) proxy.faults.bytesPerSecond = trouble.bytesPerSecond;
 	proxy.faults.refuse = trouble.gone ?? false;
-	const options = ["--opencode-db", database, "--data-dir", dataDir, "--server", proxy.url];
+	const options = ["--opencode-db", database, "--data-dir", dataDir, "--server", proxy.url, "--compress", "on"];
 	const agent = startCli(["run", "--json", ...options, "--server-key-file", key_file], envIn(folder));
 	try {
 		if (trouble.stopped) server.signal("SIGSTOP");

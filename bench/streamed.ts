@@ -37,7 +37,7 @@ export async function streamed(
 	});
 	const args = ["--data-dir", dataDir, "--opencode-db", opencode.path, "--server", proxy.url];
 	const env = { PATH: process.env.PATH ?? "", HOME: folder };
-	const withKey = [...args, "--server-key-file", join(folder, "key")];
+	const withKey = [...args, "--server-key-file", join(folder, "key"), "--compress", "on"];
 	const agent = way === "live" ? startCli(["run", "--json", ...withKey], env) : undefined;
 	await agent?.ready();
 	if (agent) await eventually("the lane to be open", () => existsSync(laneAddress(dataDir)));

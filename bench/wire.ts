@@ -51,16 +51,19 @@ export interface Flushed {
 	readonly pace: number;
 }
 
-/**
- * Sends all that waits in an outbox.
- *
- * @param opsPerBatch fewer than the server takes, to see what a batch's size does.
- */
+export interface Way {
+	/** Fewer than the server takes, to see what a batch's size does. */
+	readonly opsPerBatch?: number;
+	/** As CapnwebOptions has it. */
+	readonly compress?: boolean;
+}
+
+/** Sends all that waits in an outbox. */
 export async function flushed(
 	outbox: Outbox,
 	ops: number,
 	{ url, key }: Pick<Target, "url" | "key">,
-	opsPerBatch: number = LIMITS.ops_per_batch,
+	{ opsPerBatch = LIMITS.ops_per_batch, compress }: Way = {},
 ): Promise<Flushed> {
 	const stop = new AbortController();
 	const { promise: done, resolve } = Promise.withResolvers<void>();
@@ -77,7 +80,7 @@ export async function flushed(
 	};
 	const flusher = new Flusher({
 		...{ outbox, mode: "auto", clock: systemClock, log, owner: "bench", random: Math.random },
-		transport: withBatchesOf(opsPerBatch, capnwebTransport({ url, clock: systemClock })),
+		transport: withBatchesOf(opsPerBatch, capnwebTransport({ url, clock: systemClock, compress })),
 		server: { id: url, key: () => key },
 		// Another one each time, so that each time a new share is made.
 		createKey: createKeysOf(crypto.randomUUID()),

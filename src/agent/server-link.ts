@@ -42,10 +42,19 @@ export async function embeddedLink(options: EmbeddedOptions): Promise<ServerLink
 	};
 }
 
+export interface RemoteOptions {
+	readonly url: string;
+	readonly key: () => string;
+	readonly clock: Clock;
+	/** As CapnwebOptions has it. */
+	readonly compress?: boolean | undefined;
+}
+
 /** Another machine's server, or one of this machine that was started by itself. */
-export function remoteLink(options: { url: string; key: () => string; clock: Clock }): ServerLink {
-	const { url, key, clock } = options;
-	return { server: { id: url, key }, url, transport: capnwebTransport({ url, clock }), close: async () => undefined };
+export function remoteLink(options: RemoteOptions): ServerLink {
+	const { url, key, clock, compress } = options;
+	const transport = capnwebTransport({ url, clock, compress });
+	return { server: { id: url, key }, url, transport, close: async () => undefined };
 }
 
 /** The embedded server of an agent that runs: its grants are filed under the same name. */

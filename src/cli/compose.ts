@@ -87,7 +87,8 @@ export async function openLink(
 	if (remote) {
 		// Read once now, so that a wrong file is told at the start; then for every use, so that a mended one is seen.
 		readServerKey(remote.keyFile);
-		return remoteLink({ url: remote.url, key: () => readServerKey(remote.keyFile), clock: systemClock });
+		const { compress } = settings;
+		return remoteLink({ url: remote.url, key: () => readServerKey(remote.keyFile), clock: systemClock, compress });
 	}
 	const paths = pathsIn(settings.dataDir);
 	const key = ensureServerKey(paths.serverKey);

@@ -26,6 +26,7 @@ const flush = defineCommand({
 			"source",
 			"server",
 			"server-key-file",
+			"compress",
 			"share",
 			"on-delete",
 			...RULE_SETTINGS,

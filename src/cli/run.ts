@@ -34,6 +34,7 @@ const run = defineCommand({
 			"source",
 			"server",
 			"server-key-file",
+			"compress",
 			"share",
 			"on-delete",
 			...RULE_SETTINGS,

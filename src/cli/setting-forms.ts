@@ -47,6 +47,9 @@ export const COUNT_OR_OFF = z.union([
 		.transform(Number),
 ]);
 export const SWITCH = z.enum(["off", "on"]).transform((text) => text === "on");
+export const COMPRESS = z
+	.enum(["auto", "on", "off"])
+	.transform((text) => (text === "auto" ? undefined : text === "on"));
 export const NEVER = z.literal("never").transform(() => undefined);
 /** Below a minute nothing would ever begin; the upper bound is a slip of the pen. */
 export const MAX_AGE = durationSchema(60_000, 10_000 * 86_400_000);

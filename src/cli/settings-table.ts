@@ -6,6 +6,7 @@ import { DURATION_FORM } from "./duration.ts";
 import { defaultDataDir, type Env } from "./paths.ts";
 import {
 	CHECKPOINT,
+	COMPRESS,
 	glob,
 	httpAddress,
 	IDLE_STOP,
@@ -45,6 +46,8 @@ export interface Settings extends ServerSettings {
 	readonly server: string | undefined;
 	/** Absolute. */
 	readonly serverKeyFile: string | undefined;
+	/** Whether what is sent is compressed; undefined: unless the share server is on this machine. */
+	readonly compress: boolean | undefined;
 	readonly share: "auto" | "manual";
 	/** What becomes of the share of a session that OpenCode deletes. */
 	readonly onDelete: "keep" | "delete";
@@ -105,6 +108,7 @@ const FIELDS = {
 	"opencode-bin": "opencodeBin",
 	server: "server",
 	"server-key-file": "serverKeyFile",
+	compress: "compress",
 	share: "share",
 	"on-delete": "onDelete",
 	include: "include",
@@ -164,6 +168,13 @@ export const SETTINGS: Table = {
 		...{ field: "serverKeyFile", hint: "FILE", expected: "a path", parse: path, fallback: none },
 		fallbackText: "none; the embedded server makes its own key",
 		doc: "A file, mode 0600, that holds the share server's key.",
+	},
+	compress: {
+		...{ field: "compress", hint: "auto|on|off", expected: "auto, on or off" },
+		parse: (text) => COMPRESS.safeParse(text),
+		fallback: none,
+		fallbackText: "auto",
+		doc: "Compress what is sent. auto: unless the share server's address is this machine's own; on: there too, for a tunnel.",
 	},
 	share: {
 		...{ field: "share", hint: "auto|manual", expected: "auto or manual" },

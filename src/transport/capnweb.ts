@@ -1,3 +1,4 @@
+import { isLoopback } from "../model/address.ts";
 import type { Clock } from "../model/clock.ts";
 import { OutboxError } from "../model/errors.ts";
 import { connectionOver } from "./connection.ts";
@@ -12,6 +13,11 @@ export interface CapnwebOptions {
 	/** The share server's address, http: or https:, with the path that it is served under, if any. */
 	readonly url: string;
 	readonly clock: Clock;
+	/**
+	 * Whether what is sent over a WebSocket is compressed. Unless given, it is where the server is on another host: on this
+	 * one it costs more time than it saves.
+	 */
+	readonly compress?: boolean | undefined;
 	/** What differs from TIMING. */
 	readonly timing?: Partial<Timing>;
 	/** Carries the HTTP batches; the platform's own unless given. */
@@ -40,9 +46,11 @@ const NOBODY_THERE: ReadonlySet<string | undefined> = new Set([
  * @throws OutboxError config when the address is not usable.
  */
 export function capnwebTransport(options: CapnwebOptions): Transport {
-	const { clock, fetch = globalThis.fetch, dial = dialWebSocket } = options;
+	const { clock, fetch = globalThis.fetch } = options;
 	const timing = { ...TIMING, ...options.timing };
 	const url = rpcUrl(options.url);
+	const compress = options.compress ?? !isLoopback(new URL(url).hostname);
+	const dial = options.dial ?? ((address) => dialWebSocket(address, compress ? {} : { perMessageDeflate: false }));
 	let upgradeRefusedAt: number | undefined;
 
 	const isUpgradeRefused = (): boolean => {

@@ -1,5 +1,7 @@
-import { createServer } from "node:http";
+import { once } from "node:events";
+import { createServer, type IncomingMessage } from "node:http";
 import { type AddressInfo, createServer as createTcpServer } from "node:net";
+import type { Duplex } from "node:stream";
 import { describe, expect, onTestFinished, test } from "vitest";
 import { type Clock, systemClock } from "../../src/model/clock.ts";
 import { OutboxError } from "../../src/model/errors.ts";
@@ -41,6 +43,30 @@ describe("connect", () => {
 		const { proxy } = await openSite();
 		expect((await connect(transportTo(proxy.url))).kind).toBe("websocket");
 		expect(proxy.heads).toEqual([{ method: "GET", path: "/rpc", upgrade: true }]);
+	});
+
+	test("offers to compress where the server is elsewhere, or where it is asked to", async () => {
+		const offered = async (address: string, compress?: boolean): Promise<boolean> => {
+			const server = createServer();
+			const upgrade = once(server, "upgrade") as Promise<[IncomingMessage, Duplex]>;
+			server.listen(0, "127.0.0.1");
+			await once(server, "listening");
+			const { port } = server.address() as AddressInfo;
+			const stop = new AbortController();
+			const connecting = transportTo(`http://${address}:${port}`, { compress }).connect(stop.signal);
+			const [request, socket] = await upgrade;
+			stop.abort();
+			await expect(connecting).rejects.toThrow();
+			socket.destroy();
+			server.close();
+			return request.headers["sec-websocket-extensions"]?.includes("permessage-deflate") ?? false;
+		};
+		expect(await offered("127.0.0.1")).toBe(false);
+		expect(await offered("localhost")).toBe(false);
+		expect(await offered("127.0.0.1", true)).toBe(true);
+		// An address that is no loopback's by its name, and leads to this machine all the same.
+		expect(await offered("0.0.0.0")).toBe(true);
+		expect(await offered("0.0.0.0", false)).toBe(false);
 	});
 
 	test("keeps the path that the server is served under", async () => {

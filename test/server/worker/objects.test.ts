@@ -136,7 +136,8 @@ describe("a session", () => {
 		expect(String(connection.closed.reason)).toContain("1012");
 		const anew = await transport.connect(signal);
 		const again = await anew.redeem(grant.share_id, grant.secret);
-		expect(again.redemption.cursor).toBe(cursor);
+		// What was under way as it was closed may have been applied, and its reply lost.
+		expect([cursor, cursor + 1]).toContain(again.redemption.cursor);
 		anew.close();
 		await capped.close();
 	});
