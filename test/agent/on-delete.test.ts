@@ -21,6 +21,8 @@ beforeEach(async () => {
 	world = await World.beside(opencode.path, { onDelete: "delete" });
 	await world.start();
 	await world.untilEqual("ses_a", "ses_b");
+	// Said at the end of a pass, which may have sent all of it before: without it, a deletion is a presumption.
+	await world.until("the pass to end", () => world.agent.outbox.agent()?.opencode_identity != null);
 });
 afterEach(async () => {
 	await world.close();
