@@ -144,13 +144,13 @@ function hasRowIds(sqlite: Sqlite, table: string): boolean {
 	}
 }
 
-/** The rows of `entity` without row ids: from both of its ends, up to what cannot be read. */
-function* readableByKey(sqlite: Sqlite, _table: string, onGap: () => void): Generator<Row> {
+/** The rows of a table whose key is its session and key: from both of its ends, up to what cannot be read. */
+function* readableByKey(sqlite: Sqlite, table: string, onGap: () => void): Generator<Row> {
 	let after: readonly [SqlValue, SqlValue] = ["", ""];
 	for (const order of ["ASC", "DESC"]) {
 		try {
 			const rows = sqlite.prepare<Row>(`
-				SELECT * FROM entity WHERE (session_id, key) > (?, ?) ORDER BY session_id ${order}, key ${order}`);
+				SELECT * FROM ${table} WHERE (session_id, key) > (?, ?) ORDER BY session_id ${order}, key ${order}`);
 			for (const row of rows.iterate(...after)) {
 				yield row;
 				if (order === "ASC") after = [row.session_id ?? null, row.key ?? null];

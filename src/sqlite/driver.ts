@@ -82,7 +82,7 @@ export async function openSqlite(path: string, options: SqliteOptions = {}): Pro
 	return {
 		path,
 		orm,
-		// As the driver made it: a wrapper around each call would cost a tenth of what appending an op does.
+		// As the driver made it: nothing stands between a statement and the path that every op takes.
 		prepare: <Row>(sql: string) => client.prepare(sql) as Statement<Row>,
 		exec: (sql) => void client.exec(sql),
 		transaction(body, mode = "immediate") {
