@@ -1,5 +1,5 @@
 import type { Watermark } from "../model/op.ts";
-import { lookAt, openForReading } from "../sqlite/database.ts";
+import { openForReading } from "../sqlite/database.ts";
 import { lastMigration, newestMigration } from "../sqlite/migrate.ts";
 import type { AgentRow } from "./agent-row.ts";
 import { findDamage } from "./damage.ts";
@@ -90,8 +90,8 @@ export const EMPTY_REPORT: Report = {
  * @throws OutboxError foreign_database, newer_database, corrupt, read_only, io.
  */
 export async function openReport(path: string): Promise<ReportReader | undefined> {
-	if ((await lookAt(path, OUTBOX_KIND)) !== "made") return undefined;
 	const sqlite = await openForReading(path, OUTBOX_KIND);
+	if (sqlite === undefined) return undefined;
 	return {
 		read: (now) => sqlite.transaction(() => readReport(sqlite, now), "deferred"),
 		isOlder: () => (lastMigration(sqlite) ?? 0) < newestMigration(OUTBOX_KIND.migrations),

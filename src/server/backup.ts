@@ -99,8 +99,11 @@ export async function putBack(
 
 /** Refuses what is no share database that this version knows. */
 async function refuseOther(path: string): Promise<void> {
-	if ((await lookAt(path, SHARE_DATABASE)) === "made") return;
-	throw new OutboxError("no_database", `There is no share database at ${path}.`);
+	if ((await lookAt(path, SHARE_DATABASE)) !== "made") throw noDatabase(path);
+}
+
+function noDatabase(path: string): OutboxError {
+	return new OutboxError("no_database", `There is no share database at ${path}.`);
 }
 
 async function inDraft<T>(path: string, use: (draft: string) => Promise<T>): Promise<T> {
@@ -128,6 +131,7 @@ async function inDraft<T>(path: string, use: (draft: string) => Promise<T>): Pro
 /** Copies into an empty file, makes one file of it that needs no other, checks it whole, and syncs it. */
 async function copy(from: string, draft: string, { onProgress }: CopyOptions): Promise<Copied> {
 	const source = await openForReading(from, SHARE_DATABASE);
+	if (source === undefined) throw noDatabase(from);
 	await source.copyTo(draft, onProgress).finally(() => source.close());
 	const shares = await within(draft, (sqlite) => {
 		const [row] = sqlite.prepare("PRAGMA integrity_check(1)").all();

@@ -62,15 +62,14 @@ export async function openDatabase(path: string, kind: DatabaseKind): Promise<Sq
 /**
  * Opens one of our own databases to look at it: never creates, migrates or writes.
  *
+ * @returns undefined while it has not been made.
  * @throws OutboxError foreign_database, newer_database, corrupt, read_only, io.
  */
-export async function openForReading(path: string, kind: DatabaseKind): Promise<Sqlite> {
-	try {
-		if ((await lookAt(path, kind)) !== "made") throw new OutboxError("io", `${path} has not been made yet.`);
-		return await openSqlite(path, { readonly: true });
-	} catch (error) {
-		throw explain(error, path, kind);
-	}
+export async function openForReading(path: string, kind: DatabaseKind): Promise<Sqlite | undefined> {
+	const { found, sqlite } = await looked(path, kind);
+	if (found === "made") return sqlite;
+	sqlite?.close();
+	return undefined;
 }
 
 /**
@@ -81,35 +80,44 @@ export async function openForReading(path: string, kind: DatabaseKind): Promise<
  *
  * @throws OutboxError foreign_database, newer_database, corrupt, read_only, io.
  */
-export async function lookAt(path: string, kind: DatabaseKind): Promise<"none" | "blank" | "unfinished" | "made"> {
+export async function lookAt(path: string, kind: DatabaseKind): Promise<Found> {
+	const { found, sqlite } = await looked(path, kind);
+	sqlite?.close();
+	return found;
+}
+
+type Found = "none" | "blank" | "unfinished" | "made";
+
+/** What is found, and the connection, to read only, that it was found by. */
+async function looked(path: string, kind: DatabaseKind): Promise<{ found: Found; sqlite?: Sqlite }> {
 	const stat = statSync(path, { throwIfNoEntry: false });
-	if (stat === undefined) return "none";
+	if (stat === undefined) return { found: "none" };
 	const foreign = (what: string) => new OutboxError("foreign_database", `${path} ${what} of opencode-outbox.`);
 	if (stat.isDirectory()) throw foreign(`is a directory, not ${kind.name}`);
-	if (stat.size === 0) return "blank";
-	let probe: Sqlite | undefined;
+	if (stat.size === 0) return { found: "blank" };
+	let sqlite: Sqlite | undefined;
 	try {
-		const sqlite = await openSqlite(path, { readonly: true });
-		probe = sqlite;
+		const probe = await openSqlite(path, { readonly: true });
+		sqlite = probe;
 		// One snapshot: another process may be migrating just now.
-		return sqlite.transaction(() => {
-			const tables = sqlite.prepare<{ count: number }>("SELECT count(*) AS count FROM sqlite_schema").get()?.count;
-			const { application_id: id } = sqlite.prepare<{ application_id: number }>("PRAGMA application_id").get() ?? {};
+		const found = probe.transaction((): Found => {
+			const tables = probe.prepare<{ count: number }>("SELECT count(*) AS count FROM sqlite_schema").get()?.count;
+			const { application_id: id } = probe.prepare<{ application_id: number }>("PRAGMA application_id").get() ?? {};
 			if (tables === 0 && id === 0) return "blank";
 			if (id !== kind.applicationId) throw foreign(`is not ${kind.name}`);
-			const last = lastMigration(sqlite);
+			const last = lastMigration(probe);
 			if (last === undefined) throw new OutboxError("corrupt", `${path} has lost its list of migrations.`);
 			refuseNewer(path, last, newestMigration(kind.migrations));
 			return "made";
 		}, "deferred");
+		return { found, sqlite: probe };
 	} catch (error) {
+		sqlite?.close();
 		if (!isHotJournal(error)) throw explain(error, path, kind);
 		// Ours have a rollback journal only until they are in WAL mode, while they are a page long.
 		if (stat.size > PAGE_BYTES)
 			throw foreign(`has an unfinished transaction of another program; it is not ${kind.name}`);
-		return "unfinished";
-	} finally {
-		probe?.close();
+		return { found: "unfinished" };
 	}
 }
 

@@ -46,6 +46,7 @@ export async function startHost(options: Partial<ShareServerOptions> = {}): Prom
 
 async function decisionsIn(path: string): Promise<Decision[]> {
 	const sqlite = await openForReading(path, SHARE_DATABASE);
+	if (sqlite === undefined) throw new Error(`${path} has not been made`);
 	try {
 		const rows = sqlite.prepare("SELECT event, method, share_id, code FROM audit ORDER BY id").all();
 		return rows.map((row) => Object.values(row) as unknown as Decision);

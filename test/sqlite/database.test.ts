@@ -83,8 +83,7 @@ describe("openDatabase", () => {
 
 	test("undoes what a kill has left of a file that was just being made", async () => {
 		const path = await leftBehind("PRAGMA user_version = 1", "PRAGMA user_version = 2");
-		const refusal = expect.objectContaining({ code: "io" });
-		await expect(openForReading(path, OUTBOX_KIND)).rejects.toThrow(refusal);
+		expect(await openForReading(path, OUTBOX_KIND)).toBeUndefined();
 		expect(await openReport(path)).toBeUndefined();
 		append((await freshOutbox(path)).outbox, [message("e1", "m1")]);
 	});
@@ -214,6 +213,7 @@ describe("openForReading", () => {
 		const { outbox, path } = await freshOutbox();
 		append(outbox, [message("e1", "m1")]);
 		const reader = await openForReading(path, OUTBOX_KIND);
+		if (reader === undefined) throw new Error("it was not made");
 		after(() => reader.close());
 		const count = reader.prepare<{ n: number }>("SELECT count(*) AS n FROM op");
 		expect(count.get()).toEqual({ n: 1 });
@@ -225,7 +225,7 @@ describe("openForReading", () => {
 
 	test("makes no file", async () => {
 		const path = join(tempFolder(), "outbox.db");
-		await expect(openForReading(path, OUTBOX_KIND)).rejects.toThrow();
+		expect(await openForReading(path, OUTBOX_KIND)).toBeUndefined();
 		expect(existsSync(path)).toBe(false);
 	});
 });
