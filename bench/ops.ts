@@ -4,9 +4,14 @@ import type { Capture } from "../src/outbox/append.ts";
 /** Bytes of an op's payload, unless a figure says otherwise. */
 export const PAYLOAD_BYTES = 1024;
 
+/** An id as OpenCode makes them: 26 characters behind its kind, ascending. */
+function ascending(kind: string, n: number): string {
+	return `${kind}_${n.toString(16).padStart(12, "0")}${"A".repeat(14)}`;
+}
+
 /** The n-th op of a session: a part that is changed once, of `bytes` bytes of JSON. */
 export function op(session: string, n: number, bytes = PAYLOAD_BYTES): OpIntent {
-	const [message, part] = [`msg_${Math.floor(n / 20)}`, `prt_${n}`];
+	const [message, part] = [ascending("msg", Math.floor(n / 20)), ascending("prt", n)];
 	const head = `{"id":"${part}","messageID":"${message}","sessionID":"${session}","text":"`;
 	return {
 		op_id: `evt_${session}_${n}`,

@@ -7,7 +7,7 @@ import type { Shape } from "./world.ts";
 
 /** `SEED=n` makes the same choices again, though the machine's timing is never the same; `KILLS=n` kills so often. */
 const SEED = Number(process.env.SEED ?? 3);
-const KILLS = Number(process.env.KILLS ?? 200);
+const KILLS = Number(process.env.KILLS ?? 150);
 /** Two worlds side by side keep two cores busy. */
 const WORLDS = 2;
 /** A kill with its share of drains and checks takes 0.15 s; on a busy machine ten times that. */
