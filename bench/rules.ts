@@ -32,7 +32,12 @@ export async function openRules({ folder }: Context) {
 	const database = await openDatabase(join(folder, `share-${randomBytes(4).toString("hex")}.db`), SHARE_DATABASE);
 	database.exec("PRAGMA secure_delete = ON");
 	const url = (slug: string) => `http://127.0.0.1/share/${slug}`;
-	const rules = new ShareRules(database.orm, { clock: systemClock, random: randomBytes, serverKeys: [KEY], url });
+	const rules = new ShareRules(await database.orm(), {
+		clock: systemClock,
+		random: randomBytes,
+		serverKeys: [KEY],
+		url,
+	});
 	const grant = rules.createShare(KEY, { session_id: "ses_1", create_key: "c".repeat(43) });
 	return { database, rules, holder: rules.redeemShare(grant.share_id, grant.secret) };
 }

@@ -28,18 +28,25 @@ export interface AgentRow {
 	readonly damage: string | null;
 }
 
-/** The agent's word about itself: one row, for `status` and for the next start. */
-export function agentVerbs(sqlite: Sqlite) {
-	const read = sqlite.prepare<Omit<AgentRow, "opencode_connected"> & { opencode_connected: number }>(
-		"SELECT * FROM agent WHERE id = 1",
-	);
-	const insert = sqlite.prepare(
-		"INSERT INTO agent (id, pid, state, since) VALUES (1, ?, 'starting', ?) ON CONFLICT DO NOTHING",
-	);
-	const current = (): AgentRow | undefined => {
+/** Reads what the agent said last; undefined where none ever ran. */
+export function agentQuery(sqlite: Sqlite) {
+	const read = sqlite.prepare<Omit<AgentRow, "opencode_connected"> & { opencode_connected: number }>(`
+		SELECT pid, state, since, opencode_db, opencode_identity, opencode_url, opencode_connected, server_url, server_id,
+			share_mode, on_delete, selection, redaction, transport, server_state, last_error, connect_attempts,
+			next_connect_at, capture_paused, damage
+		FROM agent WHERE id = 1`);
+	return (): AgentRow | undefined => {
 		const row = read.get();
 		return row && { ...row, opencode_connected: row.opencode_connected !== 0 };
 	};
+}
+
+/** The agent's word about itself: one row, for `status` and for the next start. */
+export function agentVerbs(sqlite: Sqlite) {
+	const current = agentQuery(sqlite);
+	const insert = sqlite.prepare(
+		"INSERT INTO agent (id, pid, state, since) VALUES (1, ?, 'starting', ?) ON CONFLICT DO NOTHING",
+	);
 	return {
 		agent: current,
 		/** Writes the named fields; the others stay. */

@@ -111,7 +111,7 @@ export async function startShareServer(options: ShareServerOptions): Promise<Sha
 		const url = (slug: string) => `${(options.publicUrl ?? origin).replace(/\/+$/, "")}/share/${slug}`;
 		const limits = { ...LIMITS, ...options.limits };
 		const { serverKeys, opencodeShare = false, quotas, retainMs } = options;
-		const rules = new ShareRules(database.orm, {
+		const rules = new ShareRules(await database.orm(), {
 			clock,
 			random,
 			serverKeys,

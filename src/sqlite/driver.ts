@@ -12,11 +12,14 @@ export interface Statement<Row = Record<string, SqlValue>> {
 	iterate(...values: SqlValue[]): IterableIterator<Row>;
 }
 
+/** A connection through drizzle. */
+export type Orm = BaseSQLiteDatabase<"sync", unknown>;
+
 /** The driver seam. One connection to one file; synchronous; not shared between threads. */
 export interface Sqlite {
 	readonly path: string;
-	/** The same connection through drizzle, for what is not on a hot path. */
-	readonly orm: BaseSQLiteDatabase<"sync", unknown>;
+	/** The same connection through drizzle, which is loaded by this: an outbox does without. */
+	orm(): Promise<Orm>;
 	prepare<Row = Record<string, SqlValue>>(sql: string): Statement<Row>;
 	exec(sql: string): void;
 	/** Runs `body` in a transaction of `mode`; a throw rolls back. Nested calls join the outer one. `body` is synchronous. */
@@ -126,16 +129,16 @@ export async function openSqlite(path: string, options: SqliteOptions = {}): Pro
 	};
 }
 
-type Opened = { client: Client; orm: Sqlite["orm"] };
+type Opened = { client: Client; orm: () => Promise<Orm> };
 
 async function openNode(path: string, options: SqliteOptions): Promise<Opened> {
 	const { default: Database } = await import("better-sqlite3");
-	const { drizzle } = await import("drizzle-orm/better-sqlite3");
 	const client = new Database(path, {
 		readonly: options.readonly ?? false,
 		fileMustExist: options.mustExist ?? options.readonly ?? false,
 	});
-	return { client: client as unknown as Client, orm: drizzle(client) as Sqlite["orm"] };
+	const orm = async () => (await import("drizzle-orm/better-sqlite3")).drizzle(client) as Orm;
+	return { client: client as unknown as Client, orm };
 }
 
 async function openBun(path: string, options: SqliteOptions): Promise<Opened> {
@@ -146,11 +149,11 @@ async function openBun(path: string, options: SqliteOptions): Promise<Opened> {
 	// The names are not literals because TypeScript and Node must not resolve them.
 	const [sqlite, driver] = ["bun:sqlite", "drizzle-orm/bun-sqlite"];
 	const { Database } = (await import(sqlite)) as { Database: BunDatabase };
-	const { drizzle } = (await import(driver)) as { drizzle: (client: Client) => Sqlite["orm"] };
 	const create = !(options.mustExist ?? false);
 	const client = new Database(path, options.readonly ? { readonly: true } : { readwrite: true, create });
 	evenOut(client);
-	return { client, orm: drizzle(client) };
+	const orm = async () => ((await import(driver)) as { drizzle: (client: Client) => Orm }).drizzle(client);
+	return { client, orm };
 }
 
 /**

@@ -58,11 +58,11 @@ test("the bytes that are counted are those that are there, whatever is done to a
 test("who is over a quota that was lowered may still make room", async () => {
 	const { sqlite, close } = await startRules({ sealedOps: 4, ledgerOps: 8 });
 	after(close);
-	const before = new Quotas(sqlite.orm);
+	const before = new Quotas(await sqlite.orm());
 	before.open("owner");
 	before.resize("owner", 0, 100);
 	for (const limits of [{ shareBytes: 10 }, { ownerBytes: 10 }]) {
-		const now = new Quotas(sqlite.orm, limits);
+		const now = new Quotas(await sqlite.orm(), limits);
 		expect(() => now.resize("owner", 90, 91)).toThrow(expect.objectContaining({ code: "over_quota" }));
 		now.resize("owner", 90, 80);
 	}

@@ -18,7 +18,7 @@ export async function startRules(sizes: { sealedOps: number; ledgerOps: number }
 }> {
 	const folder = mkdtempSync(join(tmpdir(), "share-rules-"));
 	const sqlite = await openDatabase(join(folder, "share.db"), SHARE_DATABASE);
-	const share = new ShareRules(sqlite.orm, {
+	const share = new ShareRules(await sqlite.orm(), {
 		clock: { now: () => 1_700_000_000_000 },
 		random: randomBytes,
 		serverKeys: [SERVER_KEY],

@@ -76,7 +76,7 @@ describe("the server's randomness", () => {
 	});
 	afterAll(() => rules.close());
 
-	test("is the one that it is given: ids are its bytes, and nothing else goes into them", () => {
+	test("is the one that it is given: ids are its bytes, and nothing else goes into them", async () => {
 		const drawn: string[] = [];
 		const random = (size: number) => {
 			const bytes = randomBytes(size);
@@ -84,7 +84,7 @@ describe("the server's randomness", () => {
 			return bytes;
 		};
 		const options = { clock: { now: () => 1 }, serverKeys: [SERVER_KEY], url: (slug: string) => `http://x/${slug}` };
-		const share = new ShareRules(rules.sqlite.orm, { ...options, random });
+		const share = new ShareRules(await rules.sqlite.orm(), { ...options, random });
 		const create_key = randomBytes(32).toString("base64url");
 		const grant = share.createShare(SERVER_KEY, { session_id: "ses_1", create_key });
 		expect([grant.share_id, grant.slug]).toEqual([`shr_${drawn[0]}`, drawn[1]]);

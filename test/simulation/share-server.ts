@@ -23,7 +23,7 @@ import { Api, type RpcContext } from "../../src/server/rpc.ts";
 import type { Eventual, Rules } from "../../src/server/rules.ts";
 import { type Holder, ShareRules, type ShareRulesOptions } from "../../src/server/share.ts";
 import { openDatabase } from "../../src/sqlite/database.ts";
-import type { Sqlite } from "../../src/sqlite/driver.ts";
+import type { Orm, Sqlite } from "../../src/sqlite/driver.ts";
 import type { Dice } from "../fixture/random.ts";
 import { copyDatabase } from "./disk.ts";
 import type { Host, Network } from "./network.ts";
@@ -141,7 +141,7 @@ export class SimulatedServer implements ServerHost {
 			limits: LIMITS,
 			ledgerOps: LEDGER_OPS,
 		};
-		this.#rules = new ObservedRules(sqlite, options, this, this.#oracle);
+		this.#rules = new ObservedRules(await sqlite.orm(), options, this, this.#oracle);
 		const hub = new Hub();
 		const redactor = new Redactor(silent, options.random);
 		const context: RpcContext = { rules: this.#rules, hub, clock: this.#clock };
@@ -218,8 +218,8 @@ class ObservedRules extends ShareRules {
 	readonly #server: SimulatedServer;
 	readonly #oracle: Oracle;
 
-	constructor(sqlite: Sqlite, options: ShareRulesOptions, server: SimulatedServer, oracle: Oracle) {
-		super(sqlite.orm, options);
+	constructor(orm: Orm, options: ShareRulesOptions, server: SimulatedServer, oracle: Oracle) {
+		super(orm, options);
 		this.#server = server;
 		this.#oracle = oracle;
 	}

@@ -148,7 +148,7 @@ describe("the driver", () => {
 		sqlite.exec("PRAGMA journal_mode = WAL");
 		const insert = sqlite.prepare("INSERT INTO t (value) VALUES (?)");
 		insert.run("a");
-		sqlite.orm.all("SELECT * FROM t");
+		(await sqlite.orm()).all("SELECT * FROM t");
 		sqlite.close();
 		expect(readdirSync(dirname(path))).toEqual(["t.db"]);
 		expect(() => insert.run("b")).toThrow();

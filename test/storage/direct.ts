@@ -29,7 +29,7 @@ export interface Server {
 
 export async function openServer(path: string): Promise<Server> {
 	const sqlite = await openDatabase(path, SHARE_DATABASE);
-	const rules = new ShareRules(sqlite.orm, {
+	const rules = new ShareRules(await sqlite.orm(), {
 		clock: { now: () => Date.now() },
 		random: randomBytes,
 		serverKeys: [SERVER_KEY],
