@@ -10,7 +10,7 @@ const SEED = Number(process.env.SEED ?? 3);
 const KILLS = Number(process.env.KILLS ?? 150);
 /** Two worlds side by side keep two cores busy. */
 const WORLDS = 2;
-/** A kill with its share of drains and checks takes 0.15 s; on a busy machine ten times that. */
+/** A kill with its share of drains and checks takes half a second of a machine that is otherwise idle; on a busy one three times that. */
 const MS_PER_KILL_MAX = 1500;
 const TOLD_EVERY = 500;
 

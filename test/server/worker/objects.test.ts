@@ -127,8 +127,10 @@ describe("a session", () => {
 		const grant = await connection.createShare(SERVER_KEY, { session_id: "ses_1", create_key: createKey() });
 		const held = await connection.redeem(grant.share_id, grant.secret);
 		let cursor = 0;
+		let last = batchOf(cursor, plain(1));
 		while (!connection.closed.aborted && cursor < 100) {
-			const ack = await held.appendOps(batchOf(cursor, plain(1))).catch(() => undefined);
+			last = batchOf(cursor, plain(1));
+			const ack = await held.appendOps(last).catch(() => undefined);
 			cursor = ack?.cursor ?? cursor;
 			if ("SESSION_SECONDS" in env) await once(connection.closed, "abort");
 			else await delay(100);
@@ -136,8 +138,9 @@ describe("a session", () => {
 		expect(String(connection.closed.reason)).toContain("1012");
 		const anew = await transport.connect(signal);
 		const again = await anew.redeem(grant.share_id, grant.secret);
-		// What was under way as it was closed may have been applied, and its reply lost.
+		// What was under way as it was closed may have been applied, and its reply lost; the same bytes again have one effect.
 		expect([cursor, cursor + 1]).toContain(again.redemption.cursor);
+		expect((await again.appendOps(last)).cursor).toBe((last.ops[0]?.expected_cursor ?? 0) + 1);
 		anew.close();
 		await capped.close();
 	});
