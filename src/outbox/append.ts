@@ -11,7 +11,7 @@ import {
 	sameWatermark,
 	type Watermark,
 } from "../model/op.ts";
-import { opHashOf } from "../model/op-hash.ts";
+import { opHash } from "../model/op-hash.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { buryOp } from "./bury.ts";
 import { DIGEST, isRemovable } from "./known.ts";
@@ -224,7 +224,7 @@ export function opLine(sqlite: Sqlite) {
 			const { op_id, type, key, payload } = item;
 			const bytes = Buffer.byteLength(payload);
 			const inserted = insertOp.run(
-				...[session_id, op_id, type, key, payload, bytes, opHashOf(item, digest), dependsId, seq, event_id, now],
+				...[session_id, op_id, type, key, payload, bytes, opHash(item, digest), dependsId, seq, event_id, now],
 			);
 			addedOps++;
 			addedBytes += bytes;
@@ -238,7 +238,7 @@ export function opLine(sqlite: Sqlite) {
 				const former = lastOp > sealed_id ? bytesOf.get(lastOp)?.bytes : undefined;
 				if (former === undefined) return insert(item, digest, dependsId);
 				const bytes = Buffer.byteLength(item.payload);
-				replaceOp.run(item.op_id, item.payload, bytes, opHashOf(item, digest), lastOp);
+				replaceOp.run(item.op_id, item.payload, bytes, opHash(item, digest), lastOp);
 				addedBytes += bytes - former;
 				return lastOp;
 			},

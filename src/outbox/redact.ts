@@ -1,6 +1,6 @@
 import { digestOf } from "../model/json.ts";
 import type { OpIntent, OpType } from "../model/op.ts";
-import { opHashOf } from "../model/op-hash.ts";
+import { opHash } from "../model/op-hash.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { pendingCount } from "./pending.ts";
 
@@ -54,7 +54,7 @@ export function redactVerb(sqlite: Sqlite) {
 			const payload = rewriter.payload(op.payload);
 			if (payload === op.payload) continue;
 			const digest = digestOf(payload);
-			putOp.run(payload, Buffer.byteLength(payload), opHashOf(op, digest), id);
+			putOp.run(payload, Buffer.byteLength(payload), opHash(op, digest), id);
 			putDigest.run(digest, session_id, op.key, id, digestOf(op.payload));
 		}
 		return rows.at(-1)?.id;

@@ -19,9 +19,9 @@ const TABLE = "__drizzle_migrations";
  * @throws OutboxError newer_database when it was migrated further than this version knows.
  */
 export function migrate(sqlite: Sqlite, folder: string, applicationId: number): void {
-	const migrations = readMigrationFiles({ migrationsFolder: `${MIGRATIONS}/${folder}` });
-	const newest = Math.max(...migrations.map((migration) => migration.folderMillis));
+	const newest = newestMigration(folder);
 	if (lastMigration(sqlite) === newest) return;
+	const migrations = migrationsIn(folder);
 	sqlite.transaction(() => {
 		const last = lastMigration(sqlite) ?? 0;
 		refuseNewer(sqlite.path, last, newest);
@@ -42,15 +42,18 @@ export function lastMigration(sqlite: Sqlite): number | undefined {
 	return row?.last ?? undefined;
 }
 
-/** By folder; reading all files of one takes 2 ms, and `status` asks three times. */
+function migrationsIn(folder: string) {
+	return readMigrationFiles({ migrationsFolder: `${MIGRATIONS}/${folder}` });
+}
+
+/** By folder; reading all files of one takes 2 ms, and whoever opens a database asks again. */
 const newestIn = new Map<string, number>();
 
 /** When the newest migration that this version knows was generated, in epoch ms. */
 export function newestMigration(folder: string): number {
 	const known = newestIn.get(folder);
 	if (known !== undefined) return known;
-	const migrations = readMigrationFiles({ migrationsFolder: `${MIGRATIONS}/${folder}` });
-	const newest = Math.max(...migrations.map((migration) => migration.folderMillis));
+	const newest = Math.max(...migrationsIn(folder).map((migration) => migration.folderMillis));
 	newestIn.set(folder, newest);
 	return newest;
 }
