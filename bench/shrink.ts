@@ -9,7 +9,7 @@ import { type Bench, plain } from "./figure.ts";
 import { fresh } from "./folder.ts";
 import { capture, PAYLOAD_BYTES } from "./ops.ts";
 
-const OPS = 100_000;
+const OPS = 1_000_000;
 const KEPT = 0.1;
 const CALM_LOOKS = 20;
 /** Captured between two steps: what goes on meanwhile. */

@@ -10,6 +10,8 @@ const GOES_ON_BELOW = 0.9;
 const SPARE_BYTES = 512 * 1024;
 /** A WAL of this size is moved into the file at the next look, in bytes, so that its room is known to be free. */
 const WAL_BYTES = 1024 * 1024;
+/** So much of the file may be free for good, in bytes. */
+const FREE_BYTES = 1024 * 1024;
 /** Retention steps in one look while capture waits for room. */
 const STEPS_AT_ONCE = 10;
 
@@ -32,6 +34,7 @@ export interface RoomOptions {
 export class Room {
 	readonly #options: RoomOptions;
 	#waits = false;
+	#shrinks = false;
 	#ballast: BallastState = "none";
 	#told = false;
 
@@ -82,8 +85,9 @@ export class Room {
 		const { outbox } = this.#options;
 		if (this.#waits) for (let step = 0; step < STEPS_AT_ONCE && outbox.retain(now, 0).more; step++);
 		const { live, free, wal } = outbox.size();
-		// Pages that are free are used again; only many of them are worth moving others.
-		if (free > Math.max(live / 3, WAL_BYTES) || (this.#waits && free > 0)) outbox.shrink();
+		// Pages that are free are used again: only many of them are worth moving others, and then all but a few are given back.
+		this.#shrinks = free > (this.#shrinks ? FREE_BYTES : Math.max(live / 3, FREE_BYTES));
+		if (this.#shrinks || (this.#waits && free > 0)) outbox.shrink();
 		if (wal > WAL_BYTES || this.#waits) outbox.checkpoint();
 	}
 

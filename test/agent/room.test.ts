@@ -61,6 +61,27 @@ describe("the size cap", () => {
 		const size = statSync(path).size + statSync(`${path}-wal`).size;
 		expect(size).toBeLessThan(peak / 10);
 	});
+
+	test("leaves pages free that are few beside the rest, and gives all but a MiB back where they are many", async () => {
+		const { outbox, fill, captured } = await roomOf(64 * MIB);
+		expect(fill).toThrow(FULL);
+		// One that capture does not wait for.
+		const room = new Room({ outbox, maxBytes: 1e12, ballast: undefined, log: silent });
+		sealAndReserve(outbox);
+		const freeOnce = (share: number) => {
+			outbox.ack(S, Math.floor(captured() * share), 3000);
+			outbox.retain(3000, 0);
+			const { free } = outbox.size();
+			for (let look = 0; look < 40; look++) room.tidy(3000);
+			return { before: free, after: outbox.size().free };
+		};
+		const few = freeOnce(0.2);
+		expect(few.after).toBe(few.before);
+		expect(few.before).toBeGreaterThan(8 * MIB);
+		const many = freeOnce(0.5);
+		expect(many.before).toBeGreaterThan(24 * MIB);
+		expect(many.after).toBeLessThanOrEqual(MIB);
+	});
 });
 
 test("a checkpoint beside a reader gives up at once and succeeds once it is gone", async () => {
