@@ -14,7 +14,7 @@ import {
 import { opHash } from "../model/op-hash.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { buryOp } from "./bury.ts";
-import { DIGEST, isRemovable } from "./known.ts";
+import { DIGEST, dependencyOf, isRemovable } from "./known.ts";
 import { pendingCount } from "./pending.ts";
 import { watermarkOf } from "./watermark.ts";
 
@@ -164,12 +164,7 @@ export function opWriter(sqlite: Sqlite) {
 		};
 		let hasRemoved = anyRemoved.get(session_id) !== undefined;
 
-		/** The op that creates the message which a part belongs to, while the server does not have it. */
-		const dependency = (key: string): number | null => {
-			const message = messageKeyOf(key);
-			const first = message === undefined ? 0 : (known(message)?.first_op ?? 0);
-			return first > acked_id ? first : null;
-		};
+		const dependency = (key: string) => dependencyOf(key, acked_id, (message) => known(message)?.first_op);
 		const change = (item: OpIntent): boolean => {
 			const { key, payload } = item;
 			const entity = known(key);

@@ -1,9 +1,9 @@
 import { digestOf } from "../model/json.ts";
-import { messageKeyOf, type OpIntent, type OpType } from "../model/op.ts";
+import type { OpIntent, OpType } from "../model/op.ts";
 import { isAsHashed } from "../model/op-hash.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 import { opLine } from "./append.ts";
-import { DIGEST } from "./known.ts";
+import { DIGEST, dependencyOf } from "./known.ts";
 import { watermarkOf } from "./watermark.ts";
 
 /** Text that was streaming, over what OpenCode has committed of an entity. */
@@ -69,13 +69,6 @@ export function checkpointVerb(sqlite: Sqlite) {
 	const firstOf = sqlite.prepare<{ first_op: number }>("SELECT first_op FROM entity WHERE session_id = ? AND key = ?");
 	const lineAt = opLine(sqlite);
 
-	/** The op that creates the message which a part belongs to, while the server does not have it. */
-	const dependency = (sessionId: string, key: string, ackedId: number): number | null => {
-		const message = messageKeyOf(key);
-		const first = message === undefined ? 0 : (firstOf.get(sessionId, message)?.first_op ?? 0);
-		return first > ackedId ? first : null;
-	};
-
 	/** @param grow the entity with more text; undefined: leave it. */
 	return (
 		sessionId: string,
@@ -93,7 +86,8 @@ export function checkpointVerb(sqlite: Sqlite) {
 			const item: OpIntent = { op_id: opId, type: known.type, key, payload };
 			const { acked_id, sealed_id, last_op } = known;
 			const line = lineAt({ session_id: sessionId, acked_id, sealed_id, floor: watermarkOf(known), now });
-			const id = line.supersede(item, digest, last_op, dependency(sessionId, key, acked_id));
+			const dependsId = dependencyOf(key, acked_id, (message) => firstOf.get(sessionId, message)?.first_op);
+			const id = line.supersede(item, digest, last_op, dependsId);
 			line.settle();
 			hold.run(digest === known.digest ? null : digest, id, sessionId, key);
 			return "written";

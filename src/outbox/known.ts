@@ -1,4 +1,4 @@
-import { messageIdOf, type OpType, partsRange } from "../model/op.ts";
+import { messageIdOf, messageKeyOf, type OpType, partsRange } from "../model/op.ts";
 import type { Sqlite } from "../sqlite/driver.ts";
 
 /** An entity's digest as everybody else has it: hex, 64 characters; none where it was never known. In its row it is a blob. */
@@ -14,4 +14,20 @@ export function isRemovable(sqlite: Sqlite) {
 		if (type !== "message_removed" || messageId === undefined) return false;
 		return anyPart.get(sessionId, ...partsRange(messageId)) !== undefined;
 	};
+}
+
+/**
+ * What an entity's op depends on: the op that creates the message which a part belongs to, while the server does not have it.
+ *
+ * @param firstOp of a key, `entity.first_op`; undefined where nothing of it is captured.
+ * @returns as `op.depends_id`.
+ */
+export function dependencyOf(
+	key: string,
+	ackedId: number,
+	firstOp: (key: string) => number | undefined,
+): number | null {
+	const message = messageKeyOf(key);
+	const first = message === undefined ? undefined : firstOp(message);
+	return first !== undefined && first > ackedId ? first : null;
 }

@@ -68,11 +68,9 @@ export function rebaseVerb(sqlite: Sqlite) {
 			// What was found to be equal counts as acknowledged.
 			latest.run(sessionId);
 			const place = { session_id: sessionId, acked_id: line, sealed_id: line, floor: null, now };
-			for (const op of rebase.fresh) {
-				// A removal needs its entity to be known; what the share still holds of it is.
-				if (REMOVALS.has(op.type)) insertEntity.run(sessionId, op.key, "", 0);
-				write(place, [op]);
-			}
+			// A removal needs its entity to be known; what the share still holds of it is.
+			for (const op of rebase.fresh) if (REMOVALS.has(op.type)) insertEntity.run(sessionId, op.key, "", 0);
+			write(place, rebase.fresh);
 			for (const [key, digest] of rebase.committed ?? []) isCheckpoint(sessionId, key, digest);
 		});
 }
