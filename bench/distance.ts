@@ -11,8 +11,10 @@ import { filledOutbox, flushed, target } from "./wire.ts";
 
 const ROUND_TRIP_MS = 50;
 const WINDOW = 4;
-/** Of how many round trips one measurement is. */
-const ROUND_TRIPS = 40;
+/** Of how many round trips one measurement is: enough for two fresh processes to be warm for most of them. */
+const ROUND_TRIPS = 200;
+/** Ops of the one without a bar, which are half a gigabyte by then. */
+const OPS_MAX = 100_000;
 
 /** The pace of a drain over a long way: what is under way at once, each round trip. */
 export const distance: Bench = {
@@ -23,7 +25,7 @@ export const distance: Bench = {
 		if (context.server) return context.tell("distance: measured with servers of the bench's own only");
 		for (const batch of context.isQuick ? [20] : [20, 100, LIMITS.ops_per_batch])
 			for (const compress of [true, false]) {
-				const ops = WINDOW * batch * (context.isQuick ? 3 : ROUND_TRIPS);
+				const ops = Math.min(OPS_MAX, WINDOW * batch * (context.isQuick ? 3 : ROUND_TRIPS));
 				const filled = join(context.folder, `filled-${batch}.db`);
 				if (compress) await filledOutbox(filled, ops);
 				const [ours, bound]: [number[], number[]] = [[], []];
