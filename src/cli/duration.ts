@@ -1,4 +1,3 @@
-import * as z from "zod";
 import { OutboxError } from "../model/errors.ts";
 
 const UNIT_MS = { ms: 1, s: 1000, m: 60_000, h: 3_600_000, d: 86_400_000 } as const;
@@ -15,16 +14,6 @@ export function parseDuration(text: string): number | undefined {
 	const [, amount, unit] = FORM.exec(text.trim()) ?? [];
 	if (amount === undefined || unit === undefined) return undefined;
 	return Math.round(Number(amount) * UNIT_MS[unit as keyof typeof UNIT_MS]);
-}
-
-/** zod's form of `parseDuration`, within bounds in ms. */
-export function durationSchema(minMs: number, maxMs: number) {
-	return z.string().transform((text, context) => {
-		const ms = parseDuration(text);
-		if (ms !== undefined && ms >= minMs && ms <= maxMs) return ms;
-		context.addIssue({ code: "custom", message: "no duration within the bounds" });
-		return z.NEVER;
-	});
 }
 
 /** A timer takes 24 days at most, and fires at once when it is given more. */

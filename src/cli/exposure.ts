@@ -84,6 +84,6 @@ function networksOf(text: string | undefined): string[] {
 function parsePublicUrl(text: string | undefined): string | undefined {
 	if (text === undefined) return undefined;
 	const parsed = httpAddress(text);
-	if (!parsed.success) throw new OutboxError("usage", `--public-url: expected ${URL_FORM}.`);
-	return parsed.data;
+	if (parsed === undefined) throw new OutboxError("usage", `--public-url: expected ${URL_FORM}.`);
+	return parsed.value;
 }

@@ -1,4 +1,3 @@
-import * as z from "zod";
 import { GLOB_FORM } from "../agent/directory-glob.ts";
 import { DETECTOR_NAMES } from "../redaction/detectors.ts";
 import { PATTERN_FORM } from "../redaction/pattern.ts";
@@ -11,16 +10,17 @@ import {
 	httpAddress,
 	IDLE_STOP,
 	MAX_AGE,
-	NEVER,
 	none,
 	nothing,
 	OUTBOX_MAX,
+	oneOf,
+	type Parsed,
 	type Place,
 	POLL,
 	PORT,
 	PORT_OR_OFF,
-	PROGRAM,
 	path,
+	program,
 	regex,
 	URL_FORM,
 } from "./setting-forms.ts";
@@ -85,10 +85,7 @@ export interface Setting<Value> {
 	readonly hint: string;
 	/** Completes "expected …". */
 	readonly expected: string;
-	readonly parse: (
-		text: string,
-		place: Place,
-	) => z.ZodSafeParseResult<Value extends readonly (infer Item)[] ? Item : Value>;
+	readonly parse: (text: string, place: Place) => Parsed<Value extends readonly (infer Item)[] ? Item : Value>;
 	readonly fallback: (env: Env) => Value;
 	/** The default, for people. */
 	readonly fallbackText: string;
@@ -147,14 +144,14 @@ export const SETTINGS: Table = {
 	},
 	source: {
 		...{ field: "source", hint: "auto|database|server", expected: "auto, database or server" },
-		parse: (text) => z.enum(["auto", "database", "server"]).safeParse(text),
+		parse: oneOf("auto", "database", "server"),
 		fallback: () => "auto",
 		fallbackText: "auto",
 		doc: "Where sessions are read from. server: from opencode-url alone, without OpenCode's files; auto: so if that is on another host.",
 	},
 	"opencode-bin": {
 		...{ field: "opencodeBin", hint: "PROGRAM", expected: "a program's name or path" },
-		parse: (text, place) => (text.includes("/") ? path(text, place) : PROGRAM.safeParse(text)),
+		parse: program,
 		fallback: () => "opencode",
 		fallbackText: "opencode, as PATH finds it",
 		doc: "OpenCode's program, which `restore` starts for as long as it writes.",
@@ -171,21 +168,21 @@ export const SETTINGS: Table = {
 	},
 	compress: {
 		...{ field: "compress", hint: "auto|on|off", expected: "auto, on or off" },
-		parse: (text) => COMPRESS.safeParse(text),
+		parse: COMPRESS,
 		fallback: none,
 		fallbackText: "auto",
 		doc: "Compress what is sent. auto: unless the share server's address is this machine's own; on: there too, for a tunnel.",
 	},
 	share: {
 		...{ field: "share", hint: "auto|manual", expected: "auto or manual" },
-		parse: (text) => z.enum(["auto", "manual"]).safeParse(text),
+		parse: oneOf("auto", "manual"),
 		fallback: () => "auto",
 		fallbackText: "auto",
 		doc: "auto shares every session, manual only those that `share` was asked for.",
 	},
 	"on-delete": {
 		...{ field: "onDelete", hint: "keep|delete", expected: "keep or delete" },
-		parse: (text) => z.enum(["keep", "delete"]).safeParse(text),
+		parse: oneOf("keep", "delete"),
 		fallback: () => "keep",
 		fallbackText: "keep",
 		doc: "When OpenCode has deleted a session for certain: keep its share, marked as deleted, or delete that too.",
@@ -212,14 +209,14 @@ export const SETTINGS: Table = {
 	},
 	"max-age": {
 		...{ field: "maxAgeMs", hint: "DURATION", expected: `${DURATION_FORM}, from 1m to 10000d` },
-		parse: (text) => MAX_AGE.safeParse(text),
+		parse: MAX_AGE,
 		fallback: none,
 		fallbackText: "however old",
 		doc: "Do not begin with sessions that were not touched for longer; what has begun goes on.",
 	},
 	redact: {
 		...{ field: "redact", list: true, hint: "NAME|all", expected: `all, ${DETECTOR_NAMES.join(", ")}` },
-		parse: (text) => z.enum(["all", ...DETECTOR_NAMES]).safeParse(text),
+		parse: oneOf("all", ...DETECTOR_NAMES),
 		fallback: nothing,
 		fallbackText: "none",
 		doc: "Take out what this detector finds, before anything is stored; `redact list` shows them.",
@@ -230,14 +227,14 @@ export const SETTINGS: Table = {
 		doc: "Take out what this regular expression finds; of a named group, (?P<name>…), that part, as [redacted:name].",
 	},
 	port: {
-		...{ field: "port", hint: "PORT", expected: "a port, 0-65535", parse: (text) => PORT.safeParse(text) },
+		...{ field: "port", hint: "PORT", expected: "a port, 0-65535", parse: PORT },
 		fallback: () => 4590,
 		fallbackText: "4590",
 		doc: "Port of the embedded server; 0 takes any free one.",
 	},
 	"metrics-port": {
 		...{ field: "metricsPort", hint: "PORT|off", expected: "a port, 0-65535, or off" },
-		parse: (text) => PORT_OR_OFF.safeParse(text),
+		parse: PORT_OR_OFF,
 		fallback: none,
 		fallbackText: "off",
 		doc: "Answer Prometheus on http://127.0.0.1:PORT/metrics, and nowhere else; 0 takes any free port.",
@@ -245,35 +242,35 @@ export const SETTINGS: Table = {
 	...SERVER_SETTINGS,
 	poll: {
 		...{ field: "pollMs", hint: "DURATION", expected: `${DURATION_FORM}, from 10ms to 1h` },
-		parse: (text) => POLL.safeParse(text),
+		parse: POLL,
 		fallback: () => 500,
 		fallbackText: "500ms",
 		doc: "How often OpenCode's database is looked at when nothing else wakes the agent.",
 	},
 	checkpoint: {
 		...{ field: "checkpointMs", hint: "DURATION", expected: `${DURATION_FORM}, from 100ms to 1h, or off` },
-		parse: (text) => CHECKPOINT.safeParse(text),
+		parse: CHECKPOINT,
 		fallback: () => 2000,
 		fallbackText: "2s",
 		doc: "How much of an answer that is being written is lost at most when OpenCode is killed; off keeps only finished text.",
 	},
 	"outbox-max": {
 		...{ field: "outboxMaxBytes", hint: "SIZE", expected: `${SIZE_FORM}, from 1MiB` },
-		parse: (text) => OUTBOX_MAX.safeParse(text),
+		parse: OUTBOX_MAX,
 		fallback: () => 2 * 1024 ** 3,
 		fallbackText: "2GiB",
 		doc: "What the outbox may take on the disk before capture pauses; OpenCode keeps the events meanwhile.",
 	},
 	"idle-stop": {
 		...{ field: "idleStopMs", hint: "DURATION", expected: `never, or ${DURATION_FORM}, from 1s to 168h` },
-		parse: (text) => NEVER.or(IDLE_STOP).safeParse(text),
+		parse: IDLE_STOP,
 		fallback: none,
 		fallbackText: "never; 10m where the plugin started the agent",
 		doc: "How long the agent goes on when no OpenCode is there, nothing changes, and nothing is left to send.",
 	},
 	"log-level": {
 		...{ field: "logLevel", hint: "LEVEL", expected: LOG_LEVELS.join(", ") },
-		parse: (text) => z.enum(LOG_LEVELS).safeParse(text),
+		parse: oneOf(...LOG_LEVELS),
 		fallback: () => "info",
 		fallbackText: "info for run and serve, else warn",
 		doc: `What is logged on stderr, and everything above it: ${LOG_LEVELS.join(", ")}.`,

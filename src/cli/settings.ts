@@ -47,8 +47,8 @@ export function resolveSettings(
 		}
 		const values = found.texts.map((text) => {
 			const parsed = setting.parse(text, { base: found.base, env });
-			if (!parsed.success) throw found.wrong(text, setting.expected);
-			return parsed.data;
+			if (parsed === undefined) throw found.wrong(text, setting.expected);
+			return parsed.value;
 		});
 		resolved[setting.field] = setting.list ? values : values[0];
 	}

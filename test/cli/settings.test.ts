@@ -235,7 +235,13 @@ test("a password in an address is refused and not repeated", () => {
 test("an address loses its trailing slashes", () => {
 	const { server } = resolve({ flags: { server: "HTTPS://Example.com/base//" } }).settings();
 	expect(server).toBe("https://example.com/base");
-	for (const server of ["ftp://example.com", "example.com", "https://example.com/?a=1", "https://example.com/#a"])
+	for (const server of [
+		"ftp://example.com",
+		"example.com",
+		"http:example.com",
+		"https://example.com/?a=1",
+		"https://example.com/#a",
+	])
 		expect(failure(resolve({ flags: { server } }).settings).code).toBe("usage");
 });
 
