@@ -2,7 +2,7 @@ import { closeSync, existsSync, openSync, readSync, renameSync, statSync } from 
 import { messageOf, OutboxError } from "../model/errors.ts";
 import { openSqlite, type Sqlite } from "../sqlite/driver.ts";
 import { isDamage } from "../sqlite/errors.ts";
-import { OUTBOX_KIND } from "./outbox.ts";
+import { OUTBOX_KIND } from "./kind.ts";
 
 /** Up to this size a file is checked as a whole whenever it is opened, in bytes: some 100 ms. Beyond, when there is cause. */
 const CHECK_BYTES_MAX = 32 * 1024 * 1024;

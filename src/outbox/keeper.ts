@@ -8,7 +8,8 @@ import { openSqlite, type Sqlite } from "../sqlite/driver.ts";
 import { isDamage, isFull } from "../sqlite/errors.ts";
 import { type Ballast, ballastPath } from "./ballast.ts";
 import { brokenLines, findDamage, isSqlError, setAside, wasOurs } from "./damage.ts";
-import { OUTBOX_KIND, type Outbox, outboxOn } from "./outbox.ts";
+import { OUTBOX_KIND } from "./kind.ts";
+import { type Outbox, outboxOn } from "./outbox.ts";
 import { pendingCount } from "./pending.ts";
 import { type Salvaged, salvage } from "./salvage.ts";
 

@@ -8,6 +8,7 @@ import { checkpointsQuery, checkpointVerb } from "./checkpoint.ts";
 import { deadQueries, discardVerb, reviveVerb } from "./dead.ts";
 import { excludeVerbs } from "./exclude.ts";
 import { grantVerbs } from "./grant.ts";
+import { OUTBOX_KIND } from "./kind.ts";
 import { capturedQueries, rebaseVerb, removedQuery, retainedQuery } from "./rebase.ts";
 import { redactVerb } from "./redact.ts";
 import { rejectVerb } from "./reject.ts";
@@ -16,13 +17,6 @@ import { retentionVerb } from "./retention.ts";
 import { sealVerb } from "./seal.ts";
 import { sessionVerbs } from "./session.ts";
 import { storageVerbs, TroubleBell, type TroubleListener } from "./storage.ts";
-
-export const OUTBOX_KIND = {
-	name: "an outbox",
-	applicationId: 0x6f636f78,
-	migrations: "outbox",
-	whenDamaged: "`opencode-outbox run` sets it aside, saves what can be read of it, and compares what was shared.",
-} as const;
 
 /**
  * The outbox of one machine, and the only writer of its file.

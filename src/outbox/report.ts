@@ -1,9 +1,9 @@
 import type { Watermark } from "../model/op.ts";
 import { openForReading } from "../sqlite/database.ts";
-import { lastMigration, newestMigration } from "../sqlite/migrate.ts";
+import { lastMigration, newestMigration } from "../sqlite/schema-version.ts";
 import type { AgentRow } from "./agent-row.ts";
 import { findDamage } from "./damage.ts";
-import { OUTBOX_KIND } from "./outbox.ts";
+import { OUTBOX_KIND } from "./kind.ts";
 import { readReport, readWatermarks } from "./report-queries.ts";
 import type { SourceState, Wanted } from "./session.ts";
 import type { SessionState } from "./session-state.ts";

@@ -4,7 +4,7 @@ import { setTimeout as delay } from "node:timers/promises";
 import { OutboxError } from "../model/errors.ts";
 import { openSqlite, type Sqlite } from "./driver.ts";
 import { asStorageError, isBusy, isHotJournal } from "./errors.ts";
-import { lastMigration, migrate, newestMigration, refuseNewer } from "./migrate.ts";
+import { lastMigration, newestMigration, refuseNewer } from "./schema-version.ts";
 
 /** One of our own databases: what marks its files, and where its migrations lie. */
 export interface DatabaseKind {
@@ -51,6 +51,8 @@ export async function openDatabase(path: string, kind: DatabaseKind): Promise<Sq
 		await useWal(sqlite);
 		sqlite.exec("PRAGMA synchronous = FULL");
 		if (process.platform === "darwin") sqlite.exec("PRAGMA fullfsync = ON");
+		// Who only looks at a database does without.
+		const { migrate } = await import("./migrate.ts");
 		migrate(sqlite, kind.migrations, kind.applicationId);
 		return sqlite;
 	} catch (error) {

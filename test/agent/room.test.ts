@@ -4,7 +4,8 @@ import { describe, expect, test } from "vitest";
 import { Room } from "../../src/agent/room.ts";
 import { silent } from "../../src/model/logger.ts";
 import { Ballast } from "../../src/outbox/ballast.ts";
-import { OUTBOX_KIND, outboxOn } from "../../src/outbox/outbox.ts";
+import { OUTBOX_KIND } from "../../src/outbox/kind.ts";
+import { outboxOn } from "../../src/outbox/outbox.ts";
 import { openDatabase } from "../../src/sqlite/database.ts";
 import { after, append, freshOutbox, message, opIds, S, sealAndReserve, tempFolder } from "../outbox/fixture.ts";
 

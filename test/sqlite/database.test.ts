@@ -11,7 +11,7 @@ import {
 } from "node:fs";
 import { join } from "node:path";
 import { describe, expect, test } from "vitest";
-import { OUTBOX_KIND } from "../../src/outbox/outbox.ts";
+import { OUTBOX_KIND } from "../../src/outbox/kind.ts";
 import { openReport } from "../../src/outbox/report.ts";
 import { type DatabaseKind, openDatabase, openForReading } from "../../src/sqlite/database.ts";
 import { openSqlite } from "../../src/sqlite/driver.ts";

@@ -1,6 +1,6 @@
 import { join } from "node:path";
 import { expect, test } from "vitest";
-import { OUTBOX_KIND } from "../../src/outbox/outbox.ts";
+import { OUTBOX_KIND } from "../../src/outbox/kind.ts";
 import { lookAt } from "../../src/sqlite/database.ts";
 import { openSqlite, type Sqlite } from "../../src/sqlite/driver.ts";
 import { migrate } from "../../src/sqlite/migrate.ts";

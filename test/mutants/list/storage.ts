@@ -123,7 +123,7 @@ export const STORAGE: readonly Mutant[] = [
 		name: "open-a-newer-database",
 		guarantee: "G1",
 		does: "Writes to a database that a newer version has migrated further.",
-		file: "sqlite/migrate.ts",
+		file: "sqlite/schema-version.ts",
 		find: "if (last > newest)",
 		replace: "if (last < 0)",
 		caughtBy: ["sqlite/database.test.ts"],

@@ -1,4 +1,4 @@
-import { OUTBOX_KIND } from "../../../src/outbox/outbox.ts";
+import { OUTBOX_KIND } from "../../../src/outbox/kind.ts";
 import type { DatabaseKind } from "../../../src/sqlite/database.ts";
 
 /** Our databases by name. The share's is said anew here, as loading the server takes longer than what is tested with it. */
