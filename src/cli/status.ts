@@ -6,7 +6,6 @@ import { currentStatus } from "./status-look.ts";
 import { SESSIONS_SHOWN, statusText } from "./status-text.ts";
 import { teach } from "./teach.ts";
 import { jsonLine, painter } from "./terminal.ts";
-import { watch } from "./watch/watch.ts";
 
 /** The exit code of a status in which something waits for a person. */
 const NEEDS_A_PERSON = 1;
@@ -71,6 +70,8 @@ async function watched(dataDir: string, flags: WatchFlags): Promise<number> {
 	for (const name of ["SIGINT", "SIGTERM", "SIGHUP"] as const) process.on(name, onSignal);
 	const isScreen = process.stdout.isTTY === true && process.env.TERM !== "dumb";
 	const untilDrained = flags["until-drained"] === true;
+	(await import("./heap.ts")).keepHeapSmall();
+	const { watch } = await import("./watch/watch.ts");
 	const { status, isDrained } = await watch({
 		...{ dataDir, intervalMs, untilDrained, all: flags.all === true, signal: stop.signal },
 		format: flags.json ? "json" : isScreen ? "screen" : "lines",

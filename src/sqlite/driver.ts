@@ -78,9 +78,10 @@ export async function openSqlite(path: string, options: SqliteOptions = {}): Pro
 	let depth = 0;
 	let onCommit: ((ms: number) => void) | undefined;
 	const commit = (mode: string) => {
+		if (onCommit === undefined || mode === "deferred") return client.exec("COMMIT");
 		const startedAt = performance.now();
 		client.exec("COMMIT");
-		if (mode !== "deferred") onCommit?.(performance.now() - startedAt);
+		onCommit(performance.now() - startedAt);
 	};
 	return {
 		path,
