@@ -238,7 +238,7 @@ export function opLine(sqlite: Sqlite) {
 				return lastOp;
 			},
 			/** Writes down what the group has added; to be called last. */
-			settle: (): void => pending.add(session_id, addedOps, addedBytes),
+			settle: (): void => pending.add(session_id, addedOps, addedBytes, now),
 		};
 	};
 }

@@ -44,7 +44,7 @@ export function buryPending(sqlite: Sqlite) {
 	const pending = pendingCount(sqlite);
 	const take = (sessionId: string, row: Row): void => {
 		remove.run(row.id);
-		pending.add(sessionId, -1, -row.bytes);
+		pending.remove(sessionId, row.bytes);
 	};
 	return (sessionId: string, id: number, code: string, reason: string, now: number): number[] => {
 		const head = byId.get(id, sessionId);

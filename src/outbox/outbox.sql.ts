@@ -43,6 +43,8 @@ export const session = sqliteTable("session", {
 	/** Ops after acked_id, and their payload bytes (outbox/pending.ts). */
 	pending_ops: integer().notNull().default(0),
 	pending_bytes: integer().notNull().default(0),
+	/** When the first op after acked_id was captured, which is the oldest; null where there is none. */
+	oldest_pending_at: integer(),
 	last_acked_at: integer(),
 	/** Attempts since the last success, counted before each is made, and when the next one is due. */
 	attempts: integer().notNull().default(0),

@@ -46,8 +46,8 @@ export function rebaseVerb(sqlite: Sqlite) {
 		INSERT INTO entity (session_id, key, digest, first_op, last_op) VALUES (?, ?, unhex(?), 0, ?) ON CONFLICT DO NOTHING`);
 	const put = sqlite.prepare(`
 		UPDATE session SET acked_id = max(acked_id, ?), sealed_id = max(acked_id, ?), acked_cursor = ?,
-			sealed_cursor = ?, acked_op_id = ?, pending_ops = 0, pending_bytes = 0, watermark_seq = ?, watermark_event_id = ?,
-			compare_reason = NULL
+			sealed_cursor = ?, acked_op_id = ?, pending_ops = 0, pending_bytes = 0, oldest_pending_at = NULL,
+			watermark_seq = ?, watermark_event_id = ?, compare_reason = NULL
 		WHERE session_id = ?`);
 	const latest = sqlite.prepare("UPDATE agent SET acked_session_id = ?");
 	const isCheckpoint = markCheckpoint(sqlite);

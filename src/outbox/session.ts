@@ -141,8 +141,8 @@ export function sessionVerbs(sqlite: Sqlite) {
 	const reset = sqlite.prepare(`
 		UPDATE session SET wanted = CASE wanted WHEN 'share' THEN 'share' WHEN 'delete' THEN 'auto' ELSE 'never' END,
 			watermark_seq = NULL, watermark_event_id = NULL, acked_id = 0, sealed_id = 0, pending_ops = 0, pending_bytes = 0,
-			acked_cursor = 0, sealed_cursor = 0, acked_op_id = NULL, attempts = 0, next_retry_at = 0, last_error = NULL,
-			compare_reason = NULL, parked_code = NULL, last_acked_at = NULL, unconfirmed = 0,
+			oldest_pending_at = NULL, acked_cursor = 0, sealed_cursor = 0, acked_op_id = NULL, attempts = 0, next_retry_at = 0,
+			last_error = NULL, compare_reason = NULL, parked_code = NULL, last_acked_at = NULL, unconfirmed = 0,
 			generation = generation + EXISTS (SELECT 1 FROM share WHERE share.session_id = session.session_id)
 		WHERE session_id = ?`);
 

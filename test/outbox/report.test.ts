@@ -75,6 +75,27 @@ describe("openReport", () => {
 		});
 	});
 
+	test("tells the oldest pending change as acks, burials and newer states leave it", async () => {
+		const { outbox, path } = await freshOutbox();
+		const oldest = async () => (await report(path)).totals.oldest_pending_at;
+		expect(await oldest()).toBeNull();
+		for (const n of [1, 2, 3]) append(outbox, [message(`e${n}`, `m${n}`)], 1000 * n);
+		append(outbox, [message("e4", "m1", "newer")], 4000);
+		expect(await oldest()).toBe(1000);
+		share(outbox);
+		outbox.seal(S, { ...WIDE, ops_per_batch: 2 }, 5000);
+		outbox.reserve(S, "owner", 100, 5000);
+		outbox.ack(S, 1, 5000);
+		expect(await oldest()).toBe(2000);
+		outbox.reject(S, 1, "op_too_large", "too large", 5000);
+		expect(await oldest()).toBe(3000);
+		outbox.seal(S, WIDE, 5000);
+		outbox.ack(S, 2, 5000);
+		expect(await oldest()).toBeNull();
+		append(outbox, [message("e5", "m5")], 6000);
+		expect(await oldest()).toBe(6000);
+	});
+
 	test("counts only live leases as in flight", async () => {
 		const { outbox, path } = await freshOutbox();
 		append(outbox, [message("e1", "m1")]);

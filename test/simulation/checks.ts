@@ -23,7 +23,9 @@ export function outboxCheck(sqlite: Sqlite): () => void {
 				(SELECT max(first_position + ops) FROM batch WHERE batch.session_id = session.session_id), acked_cursor)`);
 	const miscounted = sqlite.prepare<{ session_id: string }>(`
 		SELECT session_id FROM session WHERE (pending_ops, pending_bytes) <> (
-			SELECT count(*), coalesce(sum(bytes), 0) FROM op WHERE op.session_id = session.session_id AND id > acked_id)`);
+			SELECT count(*), coalesce(sum(bytes), 0) FROM op WHERE op.session_id = session.session_id AND id > acked_id)
+			OR oldest_pending_at IS NOT (
+				SELECT captured_at FROM op WHERE op.session_id = session.session_id AND id > acked_id ORDER BY id LIMIT 1)`);
 	return () => {
 		const row = broken.get();
 		if (row) fail(`the positions of ${row.session_id} do not add up`);

@@ -137,6 +137,15 @@ export const OUTBOX: readonly Mutant[] = [
 		caughtBy: ["outbox/reserve.test.ts", SIMULATION],
 	},
 	{
+		name: "ack-leaves-the-age-of-what-is-gone",
+		guarantee: "G6",
+		does: "Tells the age of an acknowledged change as that of the oldest pending one.",
+		file: "outbox/ack.ts",
+		find: "oldestAfter.get(sessionId, op.id)",
+		replace: "oldestAfter.get(sessionId, session.acked_id)",
+		caughtBy: ["outbox/report.test.ts", SIMULATION],
+	},
+	{
 		name: "re-seal-what-may-have-been-applied",
 		guarantee: "G2",
 		does: "Undoes a session's seals when a call failed, so that newer states go into positions that may be taken.",
