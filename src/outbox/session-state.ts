@@ -39,20 +39,19 @@ export interface StateFacts {
 	readonly last_error: string | null;
 	readonly pending: number;
 	readonly dead: number;
-	/** A share was asked for; `share_id` is null until it is granted. */
-	readonly asked: boolean;
+	/** Null until the share that was asked for is granted. */
 	readonly share_id: string | null;
 }
 
-/** The one place where a session's state is derived. */
-export function stateOf(facts: StateFacts): SessionState {
+/** The one place where a session's state is derived. `asked`: a share was asked for, granted or not. */
+export function stateOf(facts: StateFacts, asked: boolean): SessionState {
 	if (facts.wanted === "never") return "unshared";
 	if (facts.parked_code !== null) return "parked";
 	if (facts.wanted === "unshare" || facts.wanted === "delete") return "unsharing";
 	if (facts.excluded !== null) return "excluded";
 	if (facts.compare_reason !== null) return "comparing";
-	const ungranted = facts.share_id === null && (facts.asked || facts.wanted === "share");
+	const ungranted = facts.share_id === null && (asked || facts.wanted === "share");
 	if (facts.pending > 0 || ungranted) return facts.last_error === null ? "pending" : "retrying";
-	if (!facts.asked) return facts.source_state === "deleted" ? "unshared" : "not_shared";
+	if (!asked) return facts.source_state === "deleted" ? "unshared" : "not_shared";
 	return facts.dead > 0 ? "incomplete" : "synced";
 }

@@ -159,11 +159,11 @@ describe("openReport", () => {
 });
 
 describe("the state of a session", () => {
-	const none: StateFacts = {
+	const none: StateFacts & { asked: boolean } = {
 		...{ wanted: "auto", parked_code: null, excluded: null, compare_reason: null, last_error: null },
 		...{ source_state: "present", pending: 0, dead: 0, asked: true, share_id: "shr" },
 	};
-	const CASES: [Partial<StateFacts>, string][] = [
+	const CASES: [Partial<typeof none>, string][] = [
 		[{}, "synced"],
 		[{ excluded: "its directory is in --exclude /x", pending: 3, compare_reason: "x" }, "excluded"],
 		[{ excluded: "x", parked_code: "denied" }, "parked"],
@@ -187,7 +187,7 @@ describe("the state of a session", () => {
 	];
 	for (const [facts, state] of CASES)
 		test(`is ${state} given ${JSON.stringify(facts)}`, () => {
-			expect(stateOf({ ...none, ...facts })).toBe(state);
+			expect(stateOf({ ...none, ...facts }, facts.asked ?? none.asked)).toBe(state);
 		});
 
 	test("has a case for each", () => {
