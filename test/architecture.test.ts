@@ -103,6 +103,29 @@ describe("the floors", () => {
 	});
 });
 
+describe("`status`", () => {
+	const LOADED = /^(?:import (?!type )[^;"]*|export \{[^}"]*\} from )"([^"]+)";/gm;
+
+	/** What is loaded with a file, before anything is called: its static imports, and theirs. */
+	function loadedWith(file: string, loaded = new Set<string>()): Set<string> {
+		if (loaded.has(file)) return loaded;
+		loaded.add(file);
+		for (const [, specifier = ""] of text(file).matchAll(LOADED)) {
+			if (specifier.startsWith(".")) loadedWith(relative(ROOT, resolve(ROOT, dirname(file), specifier)), loaded);
+			else loaded.add(specifier);
+		}
+		return loaded;
+	}
+
+	it("is answered within 100 ms, of which a schema library, an ORM or node:crypto would take its share", () => {
+		const loaded = ["src/cli/program.ts", "src/cli/status.ts"].flatMap((file) => [...loadedWith(file)]);
+		expect(loaded).toContain("src/sqlite/driver.ts");
+		const packages = new Set(loaded.filter((name) => !name.endsWith(".ts") && !name.startsWith("node:")));
+		expect([...packages]).toEqual(["citty"]);
+		expect(loaded).not.toContain("node:crypto");
+	});
+});
+
 describe("the sources", () => {
 	it("every relative import ends in .ts, or is a migration, and leads to a file", () => {
 		const wrong = FILES.filter((path) => /^(src|test)\/.*\.ts$/.test(path))
