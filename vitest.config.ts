@@ -14,6 +14,6 @@ export default defineConfig({
 		// One file each instead of a hundred: Node reads drizzle's 180 KB manifest anew for every file of it, 1.4 s per process.
 		deps: { optimizer: { ssr: { enabled: true, include: DRIZZLE } } },
 		// The end-to-end tests wait more than they compute.
-		maxWorkers: 2,
+		maxWorkers: 3,
 	},
 });
