@@ -16,7 +16,7 @@ const agents: number[] = [];
 beforeAll(async () => {
 	[home, server] = [await lab.home("opencode"), await lab.server()];
 	mkdirSync(lab.path("bin"));
-	// What `npm install --global` puts there; on Bun, which starts in a fifth of Node's time.
+	// What `npm install --global` puts there, for Bun.
 	const program = `#!/bin/sh\nexec "${BUN}" "${join(ROOT, "dist", "cli", "main.js")}" "$@"\n`;
 	writeFileSync(lab.path("bin", "opencode-outbox"), program, { mode: 0o755 });
 });
