@@ -1,5 +1,6 @@
 import { existsSync, readFileSync } from "node:fs";
 import { fileURLToPath } from "node:url";
+import { transformSync } from "esbuild";
 import { describe, expect, test } from "vitest";
 import { MUTANTS } from "./list.ts";
 import { SIMULATION } from "./mutant.ts";
@@ -11,7 +12,9 @@ const source = (file: string) => readFileSync(`${ROOT}src/${file}`, "utf8");
 /** Whether each is caught takes minutes to find out: `npm run test:mutants`. */
 describe("the list of mutants", () => {
 	test.each(MUTANTS.map((mutant) => [mutant.name, mutant] as const))("%s still fits the sources", (_name, mutant) => {
-		expect(mutated(source(mutant.file), mutant)).not.toBe(source(mutant.file));
+		const text = mutated(source(mutant.file), mutant);
+		expect(text).not.toBe(source(mutant.file));
+		expect(() => transformSync(text, { loader: "ts", logLevel: "silent" })).not.toThrow();
 	});
 
 	test("names each one once, and for each what is to catch it", () => {

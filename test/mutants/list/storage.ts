@@ -62,7 +62,7 @@ export const STORAGE: readonly Mutant[] = [
 		does: "Remembers how the database stood when a read ended instead of when it began.",
 		file: "source/database.ts",
 		find: "this.#dataVersion = isSettled ? version : undefined;",
-		replace: "this.#dataVersion = isSettled ? this.#attempt((tables) => tables.dataVersion()) : undefined;",
+		replace: "this.#dataVersion = isSettled ? this.#database.attempt((tables) => tables.dataVersion()) : undefined;",
 		caughtBy: ["source/database.test.ts"],
 	},
 	{
