@@ -1,4 +1,5 @@
 import type { Sqlite } from "../sqlite/driver.ts";
+import { oldestAfter } from "./pending.ts";
 import { opAt } from "./position.ts";
 import { OVER_QUOTA } from "./session.ts";
 
@@ -19,13 +20,10 @@ export function ackVerb(sqlite: Sqlite) {
 	const bytesOf = sqlite.prepare<{ bytes: number }>(
 		"SELECT coalesce(sum(bytes), 0) AS bytes FROM op WHERE session_id = ? AND id > ? AND id <= ?",
 	);
-	const oldestAfter = sqlite.prepare<{ captured_at: number }>(
-		"SELECT captured_at FROM op WHERE session_id = ? AND id > ? ORDER BY id LIMIT 1",
-	);
 	const advance = sqlite.prepare(`
 		UPDATE session SET acked_id = ?, acked_cursor = ?, acked_op_id = ?, pending_ops = pending_ops - ?,
-			pending_bytes = pending_bytes - ?, oldest_pending_at = ?, last_acked_at = ?, attempts = 0, next_retry_at = 0, last_error = NULL,
-			parked_code = nullif(parked_code, '${OVER_QUOTA}')
+			pending_bytes = pending_bytes - ?, oldest_pending_at = ${oldestAfter("?")}, last_acked_at = ?, attempts = 0,
+			next_retry_at = 0, last_error = NULL, parked_code = nullif(parked_code, '${OVER_QUOTA}')
 		WHERE session_id = ?`);
 	const latest = sqlite.prepare("UPDATE agent SET acked_session_id = ? WHERE acked_session_id IS NOT ?");
 	return (sessionId: string, cursor: number, now: number): number =>
@@ -36,8 +34,7 @@ export function ackVerb(sqlite: Sqlite) {
 			if (op === undefined) return 0;
 			const ops = cursor - session.acked_cursor;
 			const bytes = bytesOf.get(sessionId, session.acked_id, op.id)?.bytes ?? 0;
-			const oldest = oldestAfter.get(sessionId, op.id)?.captured_at ?? null;
-			advance.run(op.id, cursor, op.op_id, ops, bytes, oldest, now, sessionId);
+			advance.run(op.id, cursor, op.op_id, ops, bytes, op.id, now, sessionId);
 			removeBatches.run(sessionId, cursor);
 			latest.run(sessionId, sessionId);
 			return ops;

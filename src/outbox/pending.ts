@@ -1,8 +1,14 @@
 import type { Sqlite } from "../sqlite/driver.ts";
 
-/** Ids grow with capture, so a session's first pending op is its oldest one. */
-const OLDEST = `(SELECT captured_at FROM op AS line
-	WHERE line.session_id = session.session_id AND line.id > session.acked_id ORDER BY line.id LIMIT 1)`;
+/**
+ * SQL: when the oldest op of a `session` was captured that is pending once it is acknowledged up to an op's id; null where
+ * none is. Ids grow with capture, so it is the first one.
+ */
+export function oldestAfter(ackedId: string): string {
+	return `(SELECT captured_at FROM op AS line
+		WHERE line.session_id = session.session_id AND line.id > ${ackedId} ORDER BY line.id LIMIT 1)`;
+}
+const OLDEST = oldestAfter("session.acked_id");
 
 /**
  * Keeps what each session has pending, in ops and bytes, and since when, beside its line: counting it would read an entry

@@ -51,9 +51,9 @@ export async function openDatabase(path: string, kind: DatabaseKind): Promise<Sq
 		await useWal(sqlite);
 		sqlite.exec("PRAGMA synchronous = FULL");
 		if (process.platform === "darwin") sqlite.exec("PRAGMA fullfsync = ON");
-		// Who only looks at a database does without.
-		const { migrate } = await import("./migrate.ts");
-		migrate(sqlite, kind.migrations, kind.applicationId);
+		// Most starts find nothing to migrate, and do without drizzle.
+		if (lastMigration(sqlite) !== newestMigration(kind.migrations))
+			(await import("./migrate.ts")).migrate(sqlite, kind.migrations, kind.applicationId);
 		return sqlite;
 	} catch (error) {
 		sqlite?.close();

@@ -78,6 +78,7 @@ export async function openSqlite(path: string, options: SqliteOptions = {}): Pro
 	let depth = 0;
 	let onCommit: ((ms: number) => void) | undefined;
 	const commit = (mode: string) => {
+		// The clock is loaded with its first use, which a short look has none of.
 		if (onCommit === undefined || mode === "deferred") return client.exec("COMMIT");
 		const startedAt = performance.now();
 		client.exec("COMMIT");

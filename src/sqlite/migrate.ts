@@ -13,7 +13,6 @@ import { lastMigration, MIGRATIONS, newestMigration, refuseNewer, TABLE } from "
  */
 export function migrate(sqlite: Sqlite, folder: string, applicationId: number): void {
 	const newest = newestMigration(folder);
-	if (lastMigration(sqlite) === newest) return;
 	const migrations = readMigrationFiles({ migrationsFolder: `${MIGRATIONS}/${folder}` });
 	sqlite.transaction(() => {
 		const last = lastMigration(sqlite) ?? 0;

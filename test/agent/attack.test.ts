@@ -1,6 +1,6 @@
 import { expect, test } from "vitest";
 import { refusal, startScriptedServer } from "../fixture/scripted-server.ts";
-import { openLab } from "./lab.ts";
+import { openLab, replaceable } from "./lab.ts";
 
 const message = (n: number, text: string) => ({
 	type: "message" as const,
@@ -26,7 +26,7 @@ test.each([
 		["zero", "one", "two"].map((text, n) => message(n, text)),
 	);
 	// Theirs is sent when ours has redeemed and is just about to send.
-	const outbox = lab.outbox as { -readonly [Verb in keyof typeof lab.outbox]: (typeof lab.outbox)[Verb] };
+	const outbox = replaceable(lab.outbox);
 	const { reserve } = outbox;
 	const op = { op_id: "theirs", batch_id: "theirs", seq: 0, expected_cursor: 1, capability_epoch };
 	let sent = false;
@@ -48,7 +48,7 @@ test.each([
 
 test("an ack that the local disk does not take is made up for, without a spin", async () => {
 	const lab = await openLab();
-	const outbox = lab.outbox as { -readonly [Verb in keyof typeof lab.outbox]: (typeof lab.outbox)[Verb] };
+	const outbox = replaceable(lab.outbox);
 	const { ack, reserve } = outbox;
 	let [failed, reserves] = [false, 0];
 	const triedAt: number[] = [];
@@ -113,7 +113,7 @@ test("asked to unshare in the middle of a long flush, it stops sending", async (
 		"ses_1",
 		Array.from({ length: 8000 }, (_, n) => `text ${n}`),
 	);
-	const outbox = lab.outbox as { -readonly [Verb in keyof typeof lab.outbox]: (typeof lab.outbox)[Verb] };
+	const outbox = replaceable(lab.outbox);
 	const { ack } = outbox;
 	let acked = 0;
 	outbox.ack = (sessionId, cursor, now) => {
@@ -138,7 +138,7 @@ test("share asked for while unshare is under way is not forgotten", async () => 
 	await lab.stop();
 	const first = lab.outbox.share("ses_1")?.share_id;
 	lab.outbox.want("ses_1", "unshare");
-	const outbox = lab.outbox as { -readonly [Verb in keyof typeof lab.outbox]: (typeof lab.outbox)[Verb] };
+	const outbox = replaceable(lab.outbox);
 	const { attempt } = outbox;
 	// The attempt is counted just before the share is redeemed to be deleted.
 	outbox.attempt = (sessionId) => {

@@ -78,6 +78,11 @@ export interface LabOptions {
 	readonly parent?: string;
 }
 
+/** The same outbox, of which a test may put other verbs in place. */
+export function replaceable(outbox: Outbox): { -readonly [Verb in keyof Outbox]: Outbox[Verb] } {
+	return outbox;
+}
+
 /** Makes a lab that cleans up after the test. */
 export async function openLab(options: LabOptions = {}): Promise<Lab> {
 	const dir = mkdtempSync(join(options.parent ?? tmpdir(), "outbox-lab-"));

@@ -5,7 +5,7 @@ import { digestOf } from "../../src/model/json.ts";
 import { LIMITS } from "../../src/protocol/limits.ts";
 import { startScriptedServer } from "../fixture/scripted-server.ts";
 import { rotation } from "../server/client.ts";
-import { messageDigests, openLab } from "./lab.ts";
+import { messageDigests, openLab, replaceable } from "./lab.ts";
 
 const texts = (count: number, prefix = "text") => Array.from({ length: count }, (_, n) => `${prefix} ${n}`);
 
@@ -114,7 +114,7 @@ test("a rotated secret parks the session with its ops kept, without a storm, and
 test("a lost reply to createShare makes no second share", async () => {
 	const lab = await openLab({ timing: { callMs: 300 } });
 	lab.capture("ses_1", ["only"]);
-	const outbox = lab.outbox as { -readonly [Verb in keyof typeof lab.outbox]: (typeof lab.outbox)[Verb] };
+	const outbox = replaceable(lab.outbox);
 	const { attempt } = outbox;
 	let lost: Promise<void> | undefined;
 	// The attempt is counted just before createShare is called, on a connection that stands.

@@ -141,8 +141,8 @@ export const OUTBOX: readonly Mutant[] = [
 		guarantee: "G6",
 		does: "Tells the age of an acknowledged change as that of the oldest pending one.",
 		file: "outbox/ack.ts",
-		find: "oldestAfter.get(sessionId, op.id)",
-		replace: "oldestAfter.get(sessionId, session.acked_id)",
+		find: "bytes, op.id, now, sessionId)",
+		replace: "bytes, session.acked_id, now, sessionId)",
 		caughtBy: ["outbox/report.test.ts", SIMULATION],
 	},
 	{
