@@ -29,6 +29,12 @@ export function writerPhase(writer: CliProcess): string {
 	return last === "" ? "starting" : "running: between two transactions";
 }
 
+/** True while a batch was sent, or applied, and its answer is not written down. */
+export async function isOwed(files: Files): Promise<boolean> {
+	const { sending, unheard } = await factsOf(files);
+	return sending + unheard > 0;
+}
+
 function running({ sending, sealed, unsealed, unheard }: Facts, otherwise: string): string {
 	if (unheard > 0) return "running: ops were applied, and not acknowledged here";
 	if (sending > 0) return "running: a batch was under way";

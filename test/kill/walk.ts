@@ -4,7 +4,7 @@ import type { FlushFacts, VerifyFacts } from "../e2e/lab.ts";
 import { BUN, type CliProcess } from "../fixture/cli.ts";
 import { rowsIfMade } from "./files.ts";
 import { checkDrained, faultsAtAnyTime } from "./oracle.ts";
-import { agentPhase, serverPhase, writerPhase } from "./phase.ts";
+import { agentPhase, isOwed, serverPhase, writerPhase } from "./phase.ts";
 import type { Random } from "./random.ts";
 import type { KillTable } from "./table.ts";
 import { type Shape, World } from "./world.ts";
@@ -14,11 +14,13 @@ const WRITER: Victim = "writer of OpenCode's data";
 
 /** Kills of one round, by victim; an embedded server dies with its agent. */
 const KILLS: Readonly<Record<Shape, Readonly<Record<Victim, number>>>> = {
-	remote: { agent: 13, server: 16, [WRITER]: 3 },
-	http: { agent: 13, server: 16, [WRITER]: 3 },
-	embedded: { agent: 29, server: 0, [WRITER]: 3 },
+	remote: { agent: 10, server: 13, [WRITER]: 2 },
+	http: { agent: 10, server: 13, [WRITER]: 2 },
+	embedded: { agent: 23, server: 0, [WRITER]: 2 },
 };
 const SHAPES = Object.keys(KILLS) as Shape[];
+/** In every shape. A drain without an agent takes one more. */
+export const KILLS_PER_ROUND = 25;
 /** A world is left after so many rounds, so that first starts and migrations are met often, and old files too. */
 const ROUNDS_PER_WORLD = 2;
 /** Starts on Node; the others are on Bun, which starts in a fifth of the time. Both open the same files in turn. */
@@ -26,8 +28,10 @@ const NODE_SHARE = 0.04;
 /** Kills that are to fall into a start, and how long after its end the latest of the others come, in ms. */
 const START_SHARE = 0.35;
 const RUN_MS: Readonly<Record<Victim, number>> = { agent: 300, server: 100, [WRITER]: 1000 };
-/** How long a server is given to be found, in ms; agents that found it dead come again half a second later or more. */
+/** How long a server is given to be found, and sent to, in ms; agents that found it dead come again half a second later or more. */
 const HEARD_MS = 2500;
+/** Kills of a server that was found which wait for an answer that it owes, so that it dies owing one on a slow machine too. */
+const OWING_SHARE = 0.5;
 /** What a start takes until one was measured, in ms; a slow machine needs more, and for everything else as well. */
 const START_MS = { bun: 250, node: 900 };
 /** What no agent may say, as no kill is a reason for it. */
@@ -44,20 +48,22 @@ export interface Attempts {
 export interface Progress {
 	readonly table: KillTable;
 	readonly attempts: Attempts;
+	/** Rounds that began, and those that came to their end. */
+	begun: number;
 	rounds: number;
 	applied: number;
 	compared: number;
 }
 
 /**
- * Kills in worlds of one shape after the other, until `isOver`. After each round of kills everything must drain, and the
- * oracle must have nothing to say.
+ * Kills in worlds of one shape after the other, from the `first` on, until `isOver`. After each round of kills everything
+ * must drain, and the oracle must have nothing to say.
  *
  * @throws Error with what does not hold, and where the files are.
  */
-export async function walk(random: Random, progress: Progress, isOver: () => boolean): Promise<void> {
+export async function walk(first: number, random: Random, progress: Progress, isOver: () => boolean): Promise<void> {
 	const startMs = new Map<string, number>();
-	for (let n = random.below(SHAPES.length); !isOver(); n++) {
+	for (let n = first; !isOver(); n++) {
 		const world = await World.make(SHAPES[n % SHAPES.length] as Shape);
 		const ledgers = new Map<string, readonly string[]>();
 		let isWell = false;
@@ -98,6 +104,7 @@ class Round {
 	}
 
 	async run(): Promise<void> {
+		this.#progress.begun++;
 		const { shape } = this.#world;
 		const kills = KILLS[shape];
 		// The last kill of the writer ends the round, so that there is something to send until then.
@@ -131,11 +138,13 @@ class Round {
 			const usualMs = isNode ? START_MS.node : START_MS.bun;
 			const startMs = this.#startMs.get(name) ?? usualMs;
 			const runMs = RUN_MS[victim] * Math.max(1, startMs / usualMs);
-			const moment = random.chance(START_SHARE)
-				? delay(startMs * random.next())
-				: ready
-						.then(() => (victim === "server" ? this.#heard() : undefined))
-						.then(() => delay(runMs * random.next() ** 2));
+			const inRun = async () => {
+				await ready;
+				if (victim === "server") await this.#heard();
+				if (victim === "server" && random.chance(OWING_SHARE)) await this.#owing();
+				else await delay(runMs * random.next() ** 2);
+			};
+			const moment = random.chance(START_SHARE) ? delay(startMs * random.next()) : inRun();
 			const ended = await Promise.race([moment, process.ended]);
 			if (ended !== undefined) this.#fail([`the ${victim} ended by itself with ${ended}`], process);
 			await this.#murder(victim, process);
@@ -146,8 +155,12 @@ class Round {
 	async #heard(): Promise<void> {
 		const [before, told] = [this.#agent, this.#agent?.stderr().length ?? 0];
 		const said = () => this.#agent?.stderr().slice(this.#agent === before ? told : 0) ?? "";
-		for (const end = performance.now() + HEARD_MS; performance.now() < end && !said().includes(`"connected"`); )
-			await delay(10);
+		await soon(() => said().includes(`"connected"`));
+	}
+
+	/** Resolves when a batch is at the server whose answer nobody has written down. */
+	async #owing(): Promise<void> {
+		await soon(() => isOwed(this.#world.files));
 	}
 
 	#start(victim: Victim, runtime: string, random: Random): CliProcess {
@@ -221,4 +234,9 @@ class Round {
 		const story = process === undefined ? "" : `\n${process.stdout()}${process.stderr()}`.slice(-4000);
 		throw new Error(`In a ${shape} world, whose files are in ${root}:\n${faults.join("\n")}${story}`);
 	}
+}
+
+/** Resolves once `isSo`, and otherwise after `HEARD_MS`. */
+async function soon(isSo: () => boolean | Promise<boolean>): Promise<void> {
+	for (const end = performance.now() + HEARD_MS; performance.now() < end && !(await isSo()); ) await delay(5);
 }
