@@ -1,11 +1,10 @@
 import { relative } from "node:path";
 import { expect } from "vitest";
 import { inTestFile, isRecording } from "./record.ts";
-import { tapChildren, tapFetch } from "./taps.ts";
+import { tapProcess } from "./taps.ts";
 
-/** Runs before each test file, in its process. */
+/** Runs before each test file, in a process that others run in too. */
 if (isRecording()) {
 	inTestFile(relative(process.cwd(), expect.getState().testPath ?? ""));
-	tapChildren();
-	tapFetch();
+	tapProcess();
 }

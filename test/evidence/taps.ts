@@ -10,6 +10,16 @@ const IN_THE_ENVIRONMENT = ["password"] as const;
 const LABEL_CHARS_MAX = 120;
 const BODY_CHARS_MAX = 1 << 20;
 
+let isTapped = false;
+
+/** Both taps, once, however many test files this process runs. */
+export function tapProcess(): void {
+	if (isTapped) return;
+	isTapped = true;
+	tapChildren();
+	tapFetch();
+}
+
 /**
  * Records what every process says that this one starts, and its command line and environment as the system tells them.
  *
@@ -67,7 +77,7 @@ interface FetchRequest {
  * Of capnweb's answers only the rejections: a grant is told on the wire, and nowhere else. So is that of OpenCode's own
  * share.
  */
-export function tapFetch(): void {
+function tapFetch(): void {
 	const bodies = new WeakMap<FetchRequest, string>();
 	subscribe("undici:request:create", (message) => {
 		const { request } = message as { request: FetchRequest };
