@@ -8,8 +8,10 @@ import {
 	opIds,
 	part,
 	partRemoved,
+	rowsOf,
 	S,
 	sealAndReserve,
+	tamper,
 	WIDE,
 	watermark,
 } from "./fixture.ts";
@@ -65,6 +67,17 @@ describe("append", () => {
 		expect(outbox.session(S)).toMatchObject({ pending: 1, watermark: watermark(2) });
 	});
 
+	test("gives no op the id of one that is gone", async () => {
+		const { outbox, path } = await freshOutbox();
+		append(outbox, [message("e1", "m1"), part("e2", "m1", "p1")]);
+		await tamper(path, "DELETE FROM op");
+		append(outbox, [message("e3", "m3"), message("e4", "m4")]);
+		expect(await rowsOf(path, "SELECT id, op_id FROM op ORDER BY id")).toEqual([
+			{ id: 3, op_id: "e3" },
+			{ id: 4, op_id: "e4" },
+		]);
+	});
+
 	test("is harmless when it is repeated without a watermark to tell", async () => {
 		const { outbox } = await freshOutbox();
 		const poison = { op_id: "x1", type: "part", key: "part/m1/p9", code: "invalid_payload", reason: "broken" } as const;
@@ -113,6 +126,20 @@ describe("supersede", () => {
 		const { outbox } = await freshOutbox();
 		append(outbox, [message("e1", "m1"), part("e2", "m1", "p1"), message("e3", "m2"), part("e4", "m1", "p1")]);
 		expect(opIds(sealAndReserve(outbox))).toEqual(["e1", "e4", "e3"]);
+	});
+
+	test("collapses within a group of many as it does between groups", async () => {
+		const { outbox } = await freshOutbox();
+		append(outbox, [message("e0", "m0")]);
+		const parts = (from: string, text: string) =>
+			Array.from({ length: 100 }, (_, n) => part(`${from}${n}`, "m0", `p${n}`, `${text} ${n}`));
+		// The first fifty once more; what was removed between is made anew, behind its removal.
+		append(outbox, [...parts("a", "first"), ...parts("b", "last").slice(0, 50)]);
+		append(outbox, [message("e1", "m0"), ...parts("c", "first").slice(50), partRemoved("d0", "m0", "p0")]);
+		append(outbox, [part("f0", "m0", "p0", "late"), part("g0", "m0", "p0", "again")]);
+		const expected = ["e1", ...Array.from({ length: 100 }, (_, n) => `${n < 50 ? "b" : "a"}${n}`), ...["d0", "g0"]];
+		expect(outbox.session(S)?.pending).toBe(expected.length);
+		expect(opIds(sealAndReserve(outbox))).toEqual(expected);
 	});
 
 	test("never changes a sealed op", async () => {
