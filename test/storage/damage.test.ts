@@ -7,7 +7,7 @@ import { openServer } from "./direct.ts";
 import { fastFolder, type LogLine, startAgent } from "./machine.ts";
 import { type Checkpointed, makePrototype, type Prototype, SESSIONS, type Wound, wound } from "./wounded.ts";
 
-/** `SEED=n` runs one trial again, `TRIALS=n` that many; `npm run test:damage` all of the 1,200 (issue 3, part 5). */
+/** `SEED=n` runs one trial again, `TRIALS=n` that many; `npm run test:damage` all of the 1,200. */
 const TRIALS = Number(process.env.TRIALS ?? 200);
 const seeds = process.env.SEED ? [Number(process.env.SEED)] : Array.from({ length: TRIALS }, (_, n) => n + 1);
 /** From the start of the agent until everything is at the server. */

@@ -10,7 +10,7 @@ import { check, type Told } from "./cycle.ts";
 import { fastFolder } from "./machine.ts";
 
 const CHILD = bundled(fileURLToPath(new URL("child/faults.ts", import.meta.url)));
-/** From one N to the next: `npm run test:faults` leaves none out (issue 3, part 5). A kill takes a process of its own. */
+/** From one N to the next: `npm run test:faults` leaves none out. A kill takes a process of its own. */
 const STEP = Number(process.env.FAULT_STEP ?? 12);
 const KILL_STEP = Number(process.env.KILL_STEP ?? 60);
 
