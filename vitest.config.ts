@@ -11,7 +11,7 @@ export default defineConfig({
 		testTimeout: 60_000,
 		hookTimeout: 180_000,
 		pool: "forks",
-		// A process each for 176 files would be a sixth of the run; none leaves anything behind that another one minds.
+		// A process for each file would be a sixth of the run; none leaves anything behind that another one minds.
 		isolate: false,
 		// One file each instead of a hundred: Node reads drizzle's 180 KB manifest anew for every file of it, 1.4 s per process.
 		deps: { optimizer: { ssr: { enabled: true, include: DRIZZLE } } },

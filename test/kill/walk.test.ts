@@ -2,7 +2,7 @@ import { afterAll, beforeAll, expect, test } from "vitest";
 import { stopServer } from "./half-open.ts";
 import { Random } from "./random.ts";
 import { KillTable } from "./table.ts";
-import { KILLS_PER_ROUND, type Progress, type Victim, walk } from "./walk.ts";
+import { type Progress, type Victim, walk } from "./walk.ts";
 import type { Shape } from "./world.ts";
 
 /** `SEED=n` makes the same choices again, though the machine's timing is never the same; `KILLS=n` kills so often. */
@@ -17,7 +17,7 @@ const TOLD_EVERY = 500;
 const progress: Progress = {
 	table: new KillTable(),
 	attempts: { connections: 0, redemptions: 0 },
-	...{ begun: 0, rounds: 0, applied: 0, compared: 0 },
+	...{ planned: 0, rounds: 0, applied: 0, compared: 0 },
 };
 const { table, attempts } = progress;
 const startedAt = performance.now();
@@ -59,7 +59,7 @@ test.concurrent(`${KILLS} kills at random moments lose nothing, apply nothing tw
 }, async () => {
 	const random = new Random(SEED);
 	let failure: unknown;
-	const isOver = () => progress.begun * KILLS_PER_ROUND >= KILLS || failure !== undefined;
+	const isOver = () => progress.planned >= KILLS || failure !== undefined;
 	const walks = Array.from({ length: WORLDS }, (_, first) =>
 		walk(first, random.fork(), progress, isOver).catch((e) => (failure ??= e)),
 	);

@@ -19,8 +19,6 @@ const KILLS: Readonly<Record<Shape, Readonly<Record<Victim, number>>>> = {
 	embedded: { agent: 23, server: 0, [WRITER]: 2 },
 };
 const SHAPES = Object.keys(KILLS) as Shape[];
-/** In every shape. A drain without an agent takes one more. */
-export const KILLS_PER_ROUND = 25;
 /** A world is left after so many rounds, so that first starts and migrations are met often, and old files too. */
 const ROUNDS_PER_WORLD = 2;
 /** Starts on Node; the others are on Bun, which starts in a fifth of the time. Both open the same files in turn. */
@@ -48,8 +46,8 @@ export interface Attempts {
 export interface Progress {
 	readonly table: KillTable;
 	readonly attempts: Attempts;
-	/** Rounds that began, and those that came to their end. */
-	begun: number;
+	/** Kills of the rounds that began. A drain without an agent takes one more. */
+	planned: number;
 	rounds: number;
 	applied: number;
 	compared: number;
@@ -104,9 +102,9 @@ class Round {
 	}
 
 	async run(): Promise<void> {
-		this.#progress.begun++;
 		const { shape } = this.#world;
 		const kills = KILLS[shape];
+		for (const times of Object.values(kills)) this.#progress.planned += times;
 		// The last kill of the writer ends the round, so that there is something to send until then.
 		const [agent, server, writer] = await Promise.all([
 			this.#kill("agent", kills.agent),
@@ -140,9 +138,12 @@ class Round {
 			const runMs = RUN_MS[victim] * Math.max(1, startMs / usualMs);
 			const inRun = async () => {
 				await ready;
-				if (victim === "server") await this.#heard();
-				if (victim === "server" && random.chance(OWING_SHARE)) await this.#owing();
-				else await delay(runMs * random.next() ** 2);
+				if (victim === "server") {
+					await this.#heard();
+					// Until a batch is there whose answer nobody has written down.
+					if (random.chance(OWING_SHARE)) return soon(() => isOwed(this.#world.files));
+				}
+				await delay(runMs * random.next() ** 2);
 			};
 			const moment = random.chance(START_SHARE) ? delay(startMs * random.next()) : inRun();
 			const ended = await Promise.race([moment, process.ended]);
@@ -156,11 +157,6 @@ class Round {
 		const [before, told] = [this.#agent, this.#agent?.stderr().length ?? 0];
 		const said = () => this.#agent?.stderr().slice(this.#agent === before ? told : 0) ?? "";
 		await soon(() => said().includes(`"connected"`));
-	}
-
-	/** Resolves when a batch is at the server whose answer nobody has written down. */
-	async #owing(): Promise<void> {
-		await soon(() => isOwed(this.#world.files));
 	}
 
 	#start(victim: Victim, runtime: string, random: Random): CliProcess {
