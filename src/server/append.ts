@@ -32,16 +32,16 @@ export function applyBatch(state: AppendState, share_id: string, batch: AppendBa
 	const { ledger, entities, cursor: first } = state;
 	const ack: OpAck = { cursor: first, applied: [], duplicates: [], rejected: [] };
 	const named = batch.ops.flatMap(({ op_id, depends_on }) => (depends_on === undefined ? op_id : [op_id, depends_on]));
-	const remembered = ledger.remembered(share_id, named);
+	const remembered = ledger.remembered(share_id, first, named);
 	for (const op of batch.ops) {
 		let verdict = verdictOn(state, remembered, op);
 		if (verdict === "applied")
-			verdict = ack.rejected.length > 0 ? BEHIND_A_REJECTION : behind(state, remembered, share_id, batch, op.seq);
+			verdict = ack.rejected.length > 0 ? BEHIND_A_REJECTION : behind(state, remembered, batch, op.seq);
 		if (verdict === "duplicate") {
 			ack.duplicates.push(op.op_id);
 		} else if (verdict === "applied") {
 			state.bytes += entities.apply(share_id, op, state.cursor);
-			remembered.add(op.op_id);
+			remembered.set(op.op_id, state.cursor);
 			ack.applied.push(op.op_id);
 			ack.cursor = ++state.cursor;
 			state.lastBatchId = batch.batch_id;
@@ -50,22 +50,20 @@ export function applyBatch(state: AppendState, share_id: string, batch: AppendBa
 		}
 	}
 	ledger.insert(share_id, first, ack.applied);
-	ledger.forget(share_id, ack.cursor);
 	return ack;
 }
 
 /** On an op that fits the cursor: whether all of its batch before it is there, in its place, and what that depends on. */
 function behind(
-	{ ledger, cursor, lastBatchId }: AppendState,
-	remembered: ReadonlySet<string>,
-	share_id: string,
+	{ cursor, lastBatchId }: AppendState,
+	remembered: ReadonlyMap<string, number>,
 	batch: AppendBatch,
 	seq: number,
 ): Verdict {
 	// What this very batch has put there was judged then.
 	if (lastBatchId === batch.batch_id) return "applied";
 	const before = batch.ops.slice(0, seq);
-	const moved = before.find((op) => ledger.at(share_id, op.expected_cursor) !== op.op_id);
+	const moved = before.find((op) => remembered.get(op.op_id) !== op.expected_cursor);
 	if (moved) return conflict(moved.expected_cursor, cursor);
 	const after = before[0]?.depends_on;
 	return after === undefined || remembered.has(after) ? "applied" : missing(after);
@@ -76,7 +74,7 @@ function behind(
  *
  * @param remembered of the batch's ops and what they depend on, those that were applied: before, or by this batch so far.
  */
-function verdictOn(state: AppendState, remembered: ReadonlySet<string>, op: DurableOp): Verdict {
+function verdictOn(state: AppendState, remembered: ReadonlyMap<string, number>, op: DurableOp): Verdict {
 	const { ledger, limits, cursor } = state;
 	const at = op.expected_cursor;
 	if (remembered.has(op.op_id)) return "duplicate";

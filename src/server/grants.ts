@@ -146,6 +146,7 @@ export class Grants {
 			capability_epoch: 1,
 			cursor: 0,
 			last_batch_id: null,
+			last_op_id: null,
 			source_seq: null,
 			source_event_id: null,
 			bytes: 0,

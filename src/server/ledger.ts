@@ -1,6 +1,9 @@
-import { and, eq, inArray, lt, sql } from "drizzle-orm";
+import { and, eq, gte, inArray, lt, sql } from "drizzle-orm";
 import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
 import { ledger } from "./share.sql.ts";
+
+/** What is below the floor goes once this part of a ledger has come to be there, as finding it takes a look at every row. */
+const STRIDE = 1 / 4;
 
 /**
  * The op_ids that a share remembers: those of its last W positions. What makes replay have one effect (G2).
@@ -24,31 +27,33 @@ import { ledger } from "./share.sql.ts";
  */
 export class Ledger {
 	readonly #ops: number;
+	readonly #stride: number;
 	readonly #remembered;
-	readonly #at;
 	readonly #insert;
 	readonly #forget;
 	readonly #clear;
 
 	constructor(db: BaseSQLiteDatabase<"sync", unknown>, ops: number) {
 		this.#ops = ops;
+		this.#stride = Math.ceil(ops * STRIDE);
 		const ofShare = eq(ledger.share_id, sql.placeholder("share_id"));
+		const named = sql`(SELECT value FROM json_each(${sql.placeholder("op_ids")}))`;
 		this.#remembered = db
-			.select({ op_id: ledger.op_id })
+			.select({ op_id: ledger.op_id, position: ledger.position })
 			.from(ledger)
-			.where(and(ofShare, inArray(ledger.op_id, sql`(SELECT value FROM json_each(${sql.placeholder("op_ids")}))`)))
+			.where(and(ofShare, inArray(ledger.op_id, named), gte(ledger.position, sql.placeholder("floor"))))
 			.prepare();
-		this.#at = db
-			.select({ op_id: ledger.op_id })
-			.from(ledger)
-			.where(and(ofShare, eq(ledger.position, sql.placeholder("position"))))
-			.prepare();
+		// An id from below the floor may still have its row, and is a new one.
 		this.#insert = db
 			.insert(ledger)
 			.select(
-				sql`SELECT ${sql.placeholder("share_id")}, ${sql.placeholder("from")} + key, value
-					FROM json_each(${sql.placeholder("op_ids")})`,
+				sql`SELECT ${sql.placeholder("share_id")}, value, ${sql.placeholder("from")} + key
+					FROM json_each(${sql.placeholder("op_ids")}) WHERE true`,
 			)
+			.onConflictDoUpdate({
+				target: [ledger.share_id, ledger.op_id],
+				set: { position: sql.raw("excluded.position") },
+			})
 			.prepare();
 		this.#forget = db
 			.delete(ledger)
@@ -62,25 +67,21 @@ export class Ledger {
 		return Math.max(0, cursor - this.#ops);
 	}
 
-	/** Those of these ops that the share remembers: one question for a whole batch, as one op costs most of what all do. */
-	remembered(share_id: string, op_ids: readonly string[]): Set<string> {
-		const rows = this.#remembered.all({ share_id, op_ids: JSON.stringify(op_ids) });
-		return new Set(rows.map(({ op_id }) => op_id));
+	/**
+	 * Those of these ops that a share at `cursor` remembers, with the positions that they took: one question for a whole
+	 * batch, as one op costs most of what all do.
+	 */
+	remembered(share_id: string, cursor: number, op_ids: readonly string[]): Map<string, number> {
+		const rows = this.#remembered.all({ share_id, floor: this.floor(cursor), op_ids: JSON.stringify(op_ids) });
+		return new Map(rows.map(({ op_id, position }) => [op_id, position]));
 	}
 
-	/** The op that took a position; undefined below the floor and from the cursor on. */
-	at(share_id: string, position: number): string | undefined {
-		return this.#at.get({ share_id, position })?.op_id;
-	}
-
-	/** Remembers ops that took consecutive positions, the first one `from`. */
+	/** Remembers ops that took consecutive positions, the first one `from`, and forgets what has long been below the floor. */
 	insert(share_id: string, from: number, op_ids: readonly string[]): void {
 		this.#insert.run({ share_id, from, op_ids: JSON.stringify(op_ids) });
-	}
-
-	/** Forgets what lies below the floor of `cursor`. */
-	forget(share_id: string, cursor: number): void {
-		if (cursor > this.#ops) this.#forget.run({ share_id, floor: this.floor(cursor) });
+		const cursor = from + op_ids.length;
+		const isStride = Math.floor(cursor / this.#stride) > Math.floor(from / this.#stride);
+		if (isStride && cursor > this.#ops) this.#forget.run({ share_id, floor: this.floor(cursor) });
 	}
 
 	clear(share_id: string): void {

@@ -36,6 +36,7 @@ export class Registry {
 			.set({
 				cursor: sql`${sql.placeholder("cursor")}`,
 				last_batch_id: sql`${sql.placeholder("last_batch_id")}`,
+				last_op_id: sql`${sql.placeholder("last_op_id")}`,
 				bytes: sql`${sql.placeholder("bytes")}`,
 				changed_at: sql`${sql.placeholder("changed_at")}`,
 				source_seq: sql`${sql.placeholder("source_seq")}`,
@@ -68,8 +69,9 @@ export class Registry {
 	}
 
 	/** Writes where a row stands, and nothing else of it. */
-	advance({ share_id, cursor, last_batch_id, bytes, changed_at, source_seq, source_event_id }: ShareRow): void {
-		this.#advance.run({ share_id, cursor, last_batch_id, bytes, changed_at, source_seq, source_event_id });
+	advance(row: ShareRow): void {
+		const { share_id, cursor, last_batch_id, last_op_id, bytes, changed_at, source_seq, source_event_id } = row;
+		this.#advance.run({ share_id, cursor, last_batch_id, last_op_id, bytes, changed_at, source_seq, source_event_id });
 	}
 
 	/** Writes a row whole. */

@@ -25,6 +25,8 @@ export const share = sqliteTable(
 		cursor: integer("cursor").notNull(),
 		/** The batch that took position cursor - 1; null before the first op. */
 		last_batch_id: text("last_batch_id"),
+		/** The op that took it; null before the first op. */
+		last_op_id: text("last_op_id"),
 		/** The source position up to which the share covers its session; both null until a batch tells one. */
 		source_seq: integer("source_seq"),
 		source_event_id: text("source_event_id"),
@@ -102,18 +104,21 @@ export const entity = sqliteTable(
 	],
 );
 
-/** An op that was applied. The last LEDGER_OPS of each share stay; why that is enough stands in ledger.ts. */
+/**
+ * An op that was applied. Of each share the last LEDGER_OPS stay, and up to a quarter more; why that is enough stands in
+ * ledger.ts.
+ *
+ * WITHOUT ROWID, which drizzle cannot say (migration 0005): a row that is one entry of one tree.
+ */
 export const ledger = sqliteTable(
 	"ledger",
 	{
 		share_id: text("share_id").notNull(),
-		position: integer("position").notNull(),
 		op_id: text("op_id").notNull(),
+		/** The one that it took. */
+		position: integer("position").notNull(),
 	},
-	(table) => [
-		primaryKey({ columns: [table.share_id, table.position] }),
-		uniqueIndex("ledger_op_id").on(table.share_id, table.op_id),
-	],
+	(table) => [primaryKey({ columns: [table.share_id, table.op_id] })],
 );
 
 /**

@@ -58,7 +58,6 @@ export class ShareRules {
 	readonly #owners: Owners;
 	readonly #audit: AuditLog;
 	readonly #entities: Entities;
-	readonly #ledger: Ledger;
 	readonly #registry: Registry;
 	readonly #grants: Grants;
 	readonly #writes: Writes;
@@ -78,7 +77,7 @@ export class ShareRules {
 		this.#owners = new Owners(options.serverKeys);
 		this.#audit = new AuditLog(db, options.clock);
 		this.#entities = new Entities(db);
-		this.#ledger = new Ledger(db, ledgerOps);
+		const ledger = new Ledger(db, ledgerOps);
 		this.#registry = new Registry(db);
 		const quotas = new Quotas(db, options.quotas);
 		this.#grants = new Grants(this.#registry, quotas, options);
@@ -87,7 +86,7 @@ export class ShareRules {
 			clock: options.clock,
 			registry: this.#registry,
 			entities: this.#entities,
-			ledger: this.#ledger,
+			ledger,
 			quotas,
 			audit: this.#audit,
 		});
@@ -171,7 +170,7 @@ export class ShareRules {
 				scope: holder.scope,
 				cursor,
 				capability_epoch,
-				last_op_id: this.#ledger.at(share_id, cursor - 1) ?? null,
+				last_op_id: row.last_op_id,
 				last_batch_id: row.last_batch_id,
 				source_watermark: watermarkOf(row),
 				created_at,

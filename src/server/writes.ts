@@ -38,6 +38,7 @@ export class Writes {
 			...row,
 			cursor: state.cursor,
 			last_batch_id: state.lastBatchId,
+			last_op_id: ack.applied.at(-1) ?? row.last_op_id,
 			bytes: state.bytes,
 			changed_at: clock.now(),
 			source_seq: covered?.seq ?? row.source_seq,

@@ -8,10 +8,9 @@ import { World } from "./world.ts";
 
 /** An oracle that finds nothing proves nothing: here it is shown what it must find. */
 
-/** The ledger's op ids in the opposite order; at negative positions first, since both columns are unique. */
-const REVERSED =
-	"UPDATE ledger SET position = -1 - position; UPDATE ledger SET position = (SELECT cursor FROM share) + position";
-const SHARE = `owner, session_id, secret_hash, capability_epoch, cursor, last_batch_id, source_seq, source_event_id,
+/** The ledger's op ids in the opposite order. */
+const REVERSED = "UPDATE ledger SET position = (SELECT cursor FROM share) - 1 - position";
+const SHARE = `owner, session_id, secret_hash, capability_epoch, cursor, last_batch_id, last_op_id, source_seq, source_event_id,
 	created_at, deleted_at`;
 const SECOND_SHARE = `INSERT INTO share (share_id, create_key_hash, slug, ${SHARE})
 	SELECT 'shr_2', 'other', 'other', ${SHARE} FROM share`;
@@ -38,6 +37,7 @@ test("the oracle has nothing to say of what a flush has sent", async () => {
 
 test.each<[what: string, file: keyof Files, sql: string, fault: RegExp]>([
 	["a lost op", "shares", "DELETE FROM ledger WHERE position = 3", /gaps/],
+	["another op as the last one", "shares", "UPDATE share SET last_op_id = 'evt_0'", /is not its last op/],
 	["a cursor before what is acknowledged", "shares", "UPDATE share SET cursor = cursor - 1", /are acknowledged/],
 	["a fenced share", "shares", "UPDATE share SET capability_epoch = 2", /fenced/],
 	["a missing share", "shares", "DELETE FROM share", /does not have the share/],

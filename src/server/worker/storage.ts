@@ -6,9 +6,10 @@ import lastBatch from "../../../migration/share/0001_last_batch.sql";
 import auditTimes from "../../../migration/share/0002_audit_times.sql";
 import claim from "../../../migration/share/0003_claim.sql";
 import quota from "../../../migration/share/0004_quota.sql";
+import ledger from "../../../migration/share/0005_ledger.sql";
 
 /** In the order of the journal; a test holds that none is missing. */
-const MIGRATIONS = [initial, lastBatch, auditTimes, claim, quota];
+const MIGRATIONS = [initial, lastBatch, auditTimes, claim, quota, ledger];
 
 /** How many of them a database has. */
 const APPLIED = "migrations";

@@ -23,6 +23,15 @@ export const SERVER: readonly Mutant[] = [
 		caughtBy: [RULES],
 	},
 	{
+		name: "remember-what-is-below-the-floor",
+		guarantee: "G2",
+		does: "Takes a new op for a duplicate, since an old one with its id has not been swept yet.",
+		file: "server/ledger.ts",
+		find: "floor: this.floor(cursor), op_ids",
+		replace: "floor: 0, op_ids",
+		caughtBy: [RULES],
+	},
+	{
 		name: "no-floor",
 		guarantee: "G2",
 		does: "Answers an echo from below the ledger's floor with a conflict.",
