@@ -33,6 +33,10 @@ export function applyBatch(state: AppendState, share_id: string, batch: AppendBa
 	const ack: OpAck = { cursor: first, applied: [], duplicates: [], rejected: [] };
 	const named = batch.ops.flatMap(({ op_id, depends_on }) => (depends_on === undefined ? op_id : [op_id, depends_on]));
 	const remembered = ledger.remembered(share_id, first, named);
+	const write = entities.writer(
+		share_id,
+		batch.ops.map(({ key }) => key),
+	);
 	for (const op of batch.ops) {
 		let verdict = verdictOn(state, remembered, op);
 		if (verdict === "applied")
@@ -40,7 +44,7 @@ export function applyBatch(state: AppendState, share_id: string, batch: AppendBa
 		if (verdict === "duplicate") {
 			ack.duplicates.push(op.op_id);
 		} else if (verdict === "applied") {
-			state.bytes += entities.apply(share_id, op, state.cursor);
+			state.bytes += write(op, state.cursor);
 			remembered.set(op.op_id, state.cursor);
 			ack.applied.push(op.op_id);
 			ack.cursor = ++state.cursor;

@@ -1,5 +1,5 @@
 import { Buffer } from "node:buffer";
-import { and, asc, eq, gt, gte, isNotNull, lt, lte, sql } from "drizzle-orm";
+import { and, asc, eq, gt, gte, inArray, isNotNull, lt, lte, sql } from "drizzle-orm";
 import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
 import { digestOf } from "../model/json.ts";
 import { keys, messageIdOf, type OpType, partsRange, REMOVALS } from "../model/op.ts";
@@ -46,20 +46,21 @@ export class Entities {
 			.values({ share_id: sql.placeholder("share_id"), key: sql.placeholder("key"), ...written })
 			.onConflictDoUpdate({ target: [entity.share_id, entity.key], set: excluded })
 			.prepare();
+		const named = sql`(SELECT value FROM json_each(${sql.placeholder("keys")}))`;
 		this.#bytes = db
-			.select({ bytes: entity.bytes })
+			.select({ key: entity.key, bytes: entity.bytes })
 			.from(entity)
-			.where(and(ofShare, eq(entity.key, sql.placeholder("key"))))
+			.where(and(ofShare, inArray(entity.key, named)))
 			.prepare();
 		this.#undelete = db
 			.delete(entity)
 			.where(and(ofShare, eq(entity.key, sql.placeholder("key"))))
-			.returning({ bytes: entity.bytes })
+			.returning({ key: entity.key, bytes: entity.bytes })
 			.prepare();
 		this.#removeParts = db
 			.delete(entity)
 			.where(and(ofShare, gte(entity.key, sql.placeholder("from")), lt(entity.key, sql.placeholder("to"))))
-			.returning({ bytes: entity.bytes })
+			.returning({ key: entity.key, bytes: entity.bytes })
 			.prepare();
 		this.#digests = db
 			.select({ key: entity.key, digest: sql<string>`${entity.digest}` })
@@ -96,30 +97,36 @@ export class Entities {
 	}
 
 	/**
-	 * Materialises one op. A removal leaves a tombstone, and takes a message's parts along; a session that is said again
-	 * after `session_deleted` is not deleted any more.
+	 * What materialises ops of these keys, one by one. A removal leaves a tombstone, and takes a message's parts along; a
+	 * session that is said again after `session_deleted` is not deleted any more. To be called in the transaction in which
+	 * it was made, while nothing else writes to the share.
 	 *
-	 * @returns by how many bytes of payloads the share has grown; negative where it has less.
+	 * What the share has of them is asked once for all. The function returns by how many bytes of payloads the share has
+	 * grown; negative where it has less.
 	 */
-	apply(share_id: string, op: { type: OpType; key: string; payload: string }, position: number): number {
-		const payload = REMOVALS.has(op.type) ? null : op.payload;
-		const bytes = payload === null ? 0 : Buffer.byteLength(payload);
-		let gone = this.#bytes.all({ share_id, key: op.key });
-		if (op.type === "message_removed") {
-			const [from, to] = partsRange(messageIdOf(op.key) ?? "");
-			gone = gone.concat(this.#removeParts.all({ share_id, from, to }));
-		}
-		if (op.type === "session") gone = gone.concat(this.#undelete.all({ share_id, key: keys.sessionDeleted }));
-		this.#upsert.run({
-			share_id,
-			key: op.key,
-			type: op.type,
-			payload,
-			digest: payload === null ? null : digestOf(payload),
-			bytes,
-			position,
-		});
-		return bytes - gone.reduce((sum, row) => sum + row.bytes, 0);
+	writer(share_id: string, opKeys: readonly string[]) {
+		const rows = this.#bytes.all({ share_id, keys: JSON.stringify(opKeys) });
+		const held = new Map(rows.map(({ key, bytes }) => [key, bytes]));
+		return (op: { type: OpType; key: string; payload: string }, position: number): number => {
+			const payload = REMOVALS.has(op.type) ? null : op.payload;
+			const bytes = payload === null ? 0 : Buffer.byteLength(payload);
+			let gone = held.get(op.key) ?? 0;
+			for (const row of this.#removedBy(share_id, op)) {
+				gone += row.bytes;
+				held.delete(row.key);
+			}
+			this.#upsert.run({
+				share_id,
+				key: op.key,
+				type: op.type,
+				payload,
+				digest: payload === null ? null : digestOf(payload),
+				bytes,
+				position,
+			});
+			held.set(op.key, bytes);
+			return bytes - gone;
+		};
 	}
 
 	/** Digests of the live entities after a key, in key order. */
@@ -142,6 +149,14 @@ export class Entities {
 			to = row.position;
 		}
 		return to === undefined ? [] : this.#span.all({ share_id, from, to });
+	}
+
+	/** Takes away what an op makes an end of beside its own entity, and tells what that was. */
+	#removedBy(share_id: string, { type, key }: { type: OpType; key: string }): { key: string; bytes: number }[] {
+		if (type === "session") return this.#undelete.all({ share_id, key: keys.sessionDeleted });
+		if (type !== "message_removed") return [];
+		const [from, to] = partsRange(messageIdOf(key) ?? "");
+		return this.#removeParts.all({ share_id, from, to });
 	}
 
 	/** Keys of what OpenCode imports: the session, its messages by id, their parts by id, then the rest. */
