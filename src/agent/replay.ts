@@ -25,6 +25,9 @@ const BATCHES_PER_TURN = 4;
  */
 const LEASE_MS = 1_800_000;
 
+/** How long sealing and acks wait for what was sent to leave, in ms: compressing is a matter of a few, a slow link of minutes. */
+const LEAVING_MS = 100;
+
 export type FlushEnd = "done" | "turn_over" | "failed" | "refused";
 
 /**
@@ -137,7 +140,7 @@ export class Replay {
 	 * being written is a lost reply like any other.
 	 */
 	async #send(sessionId: string, handle: RedeemedShare, turn: Turn, signal: AbortSignal): Promise<"done" | "redeem"> {
-		const { outbox, owner, clock } = this.#options;
+		const { outbox, owner, clock, connection } = this.#options;
 		const flights: Flight[] = [];
 		let ready: ReservedBatch | undefined;
 		let answered: Answered | undefined;
@@ -155,8 +158,11 @@ export class Replay {
 					turn.batches++;
 				}
 				const isFull = !this.#hasRoom() && this.#underWay.bytes < WINDOW_BYTES;
-				if (isFull && goesOn() && ready === undefined) ready = this.#next(sessionId, handle, answered);
-				else if (answered) this.#ack(answered);
+				if (isFull && goesOn() && ready === undefined) {
+					// Sealing holds up the event loop, which what has just been sent may need to leave.
+					await Promise.race([connection.written(), clock.sleep(LEAVING_MS, signal)]);
+					ready = this.#next(sessionId, handle, answered);
+				} else if (answered) this.#ack(answered);
 				answered = undefined;
 				const flight = flights.shift();
 				if (flight === undefined) {

@@ -35,6 +35,8 @@ export interface Wire {
 	 * @param bytes roughly what it sends and is answered.
 	 */
 	call(method: string, bytes: number, make: (api: Api) => PromiseLike<unknown>): Promise<unknown>;
+	/** See Connection. */
+	written(): Promise<void>;
 	/** Redeems a share without waiting for it. */
 	redeem(shareId: string, secret: string): HeldShare;
 	close(): void;
@@ -60,6 +62,7 @@ export function connectionOver(wire: Wire): Connection {
 		createShare: (serverKey, request) => createShare(wire, serverKey, request),
 		listShares: (serverKey, after) => listShares(wire, serverKey, after),
 		claimShare: (serverKey, request) => claimShare(wire, serverKey, request),
+		written: () => wire.written(),
 		redeem: (shareId, secret) => redeem(wire, shareId, secret),
 		close: () => wire.close(),
 	};

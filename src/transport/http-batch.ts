@@ -66,6 +66,9 @@ export class HttpBatchWire implements Wire {
 		});
 	}
 
+	/** What has become of a request is told by its answer alone. */
+	async written(): Promise<void> {}
+
 	redeem(shareId: string, secret: string): HeldShare {
 		return { capability: (api) => api.redeemShare(shareId, secret), keep: () => {}, release: () => {} };
 	}

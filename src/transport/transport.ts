@@ -28,6 +28,8 @@ export interface Connection {
 	listShares(serverKey: string, after?: string): Promise<ListingPage>;
 	/** Takes a share over; asked for again with the same request, the answer is the same. */
 	claimShare(serverKey: string, request: ClaimRequest): Promise<ShareGrant>;
+	/** Settles once everything that was sent so far has been handed to the network, or the connection is gone; never rejects. */
+	written(): Promise<void>;
 	/** Redeems a share. The handle is good for this connection only. */
 	redeem(shareId: string, secret: string): Promise<RedeemedShare>;
 	/** Ends the connection; calls under way fail as unknown. Safe to repeat. */

@@ -61,6 +61,8 @@ export class WebSocketWire implements Wire {
 	readonly #socket: WebSocket;
 	readonly #api: Api;
 	readonly #calls: Calls;
+	/** The message sent last is handed to the network. */
+	#written = Promise.resolve();
 	readonly #shares = new Map<string, ReturnType<Api["redeemShare"]>>();
 
 	/** @param socket open, and from now on ours. */
@@ -71,7 +73,12 @@ export class WebSocketWire implements Wire {
 		socket.on("error", (error) => this.#end(new Error(`the WebSocket failed: ${describe(error)}`)));
 		socket.on("close", (code) => this.#end(new Error(`the server closed the WebSocket (${code})`)));
 		// The cast: ws has the interface that capnweb uses, its event types differ in detail.
-		const transport = guarded(new WebSocketTransport(socket as unknown as globalThis.WebSocket), "server");
+		const carrier = new WebSocketTransport(socket as unknown as globalThis.WebSocket);
+		// Compressing takes turns of the event loop; ws tells when it is done, and capnweb's own transport does not ask.
+		const send = (message: string) => {
+			this.#written = new Promise((resolve) => socket.send(message, () => resolve()));
+		};
+		const transport = { ...guarded(carrier, "server"), send };
 		this.#api = new RpcSession<ShareRpc>(transport, undefined, { limits: SESSION_LIMITS }).getRemoteMain();
 		// Runs before capnweb rejects what is under way, so that a broken session's error is taken for nobody's answer.
 		this.#api.onRpcBroken((error) => this.#end(new Error(`the session broke: ${describe(error)}`)));
@@ -90,6 +97,10 @@ export class WebSocketWire implements Wire {
 			async () => make(this.#api),
 			(reason) => this.#end(reason),
 		);
+	}
+
+	written(): Promise<void> {
+		return this.#written;
 	}
 
 	redeem(shareId: string, secret: string): HeldShare {

@@ -272,8 +272,9 @@ export class End extends EventEmitter {
 		this.#tell("open", {});
 	}
 
-	send(text: string): void {
+	send(text: string, onWritten: () => void = () => undefined): void {
 		if (this.readyState === OPEN) this.#send({ kind: "text", text });
+		queueMicrotask(onWritten);
 	}
 
 	ping(): void {

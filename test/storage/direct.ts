@@ -60,6 +60,7 @@ export async function openServer(path: string): Promise<Server> {
 					createShare: async (key, request) => rules.createShare(key, request),
 					listShares: async (key, after) => rules.listShares(key, after),
 					claimShare: async (key, request) => rules.claimShare(key, request),
+					written: async () => undefined,
 					redeem: async (shareId, secret) => handleOf(rules.redeemShare(shareId, secret)),
 					close: () => closed.abort(new Error("closed")),
 				};

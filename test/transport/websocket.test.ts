@@ -20,6 +20,19 @@ describe("over websocket", () => {
 		expect(failure.message).toContain("within 300 ms");
 	});
 
+	test("what is handed to the network is told, and nobody waits for it when the connection is gone", async () => {
+		const { connection, server } = await openLab("websocket");
+		await connection.written();
+		const share = await connection.redeem("shr_1", SECRET);
+		server.script.appendOps = never;
+		const append = failureOf(share.appendOps(batchOf(["a"], 0, JSON.stringify("x".repeat(1_000_000)))));
+		await connection.written();
+		await server.called("appendOps");
+		const other = failureOf(share.appendOps(batchOf(["b"], 0, JSON.stringify("x".repeat(1_000_000)))));
+		connection.close();
+		await Promise.all([connection.written(), append, other]);
+	});
+
 	test("a connection that is dead but open is found by its heartbeat, with no call under way", async () => {
 		const { proxy, gone } = await openLab("websocket", { heartbeatMs: 50 });
 		proxy.faults.blackHole = true;
