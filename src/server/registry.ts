@@ -3,6 +3,9 @@ import type { BaseSQLiteDatabase } from "drizzle-orm/sqlite-core";
 import type { ShareRedemption } from "../protocol/schema.ts";
 import { retired, share } from "./share.sql.ts";
 
+/** How much later than `changed_at` a share may have changed, in ms: written with every batch, its index would be, too. */
+export const CHANGED_MS = 60_000;
+
 export type ShareRow = typeof share.$inferSelect;
 export type RetiredRow = typeof retired.$inferSelect;
 
@@ -19,6 +22,7 @@ export class Registry {
 	readonly #byCreateKey;
 	readonly #retired;
 	readonly #advance;
+	readonly #changed;
 
 	constructor(db: BaseSQLiteDatabase<"sync", unknown>) {
 		this.#db = db;
@@ -38,10 +42,14 @@ export class Registry {
 				last_batch_id: sql`${sql.placeholder("last_batch_id")}`,
 				last_op_id: sql`${sql.placeholder("last_op_id")}`,
 				bytes: sql`${sql.placeholder("bytes")}`,
-				changed_at: sql`${sql.placeholder("changed_at")}`,
 				source_seq: sql`${sql.placeholder("source_seq")}`,
 				source_event_id: sql`${sql.placeholder("source_event_id")}`,
 			})
+			.where(eq(share.share_id, sql.placeholder("share_id")))
+			.prepare();
+		this.#changed = db
+			.update(share)
+			.set({ changed_at: sql`${sql.placeholder("now")}` })
 			.where(eq(share.share_id, sql.placeholder("share_id")))
 			.prepare();
 	}
@@ -58,9 +66,9 @@ export class Registry {
 		return this.#byCreateKey.get({ value: hash });
 	}
 
-	/** The share that lives and has not changed for longest, if that was before `at`. */
+	/** A share that lives and has certainly not changed since `at`, the one that has not for longest. */
 	unchangedSince(at: number): ShareRow | undefined {
-		const isOld = and(isNull(share.deleted_at), lt(share.changed_at, at));
+		const isOld = and(isNull(share.deleted_at), lt(share.changed_at, at - CHANGED_MS));
 		return this.#db.select().from(share).where(isOld).orderBy(asc(share.changed_at)).limit(1).get();
 	}
 
@@ -68,10 +76,11 @@ export class Registry {
 		this.#db.insert(share).values(row).run();
 	}
 
-	/** Writes where a row stands, and nothing else of it. */
-	advance(row: ShareRow): void {
-		const { share_id, cursor, last_batch_id, last_op_id, bytes, changed_at, source_seq, source_event_id } = row;
-		this.#advance.run({ share_id, cursor, last_batch_id, last_op_id, bytes, changed_at, source_seq, source_event_id });
+	/** Writes where a share stands that has changed at `now`, and nothing else of its row. */
+	advance(row: ShareRow, now: number): void {
+		const { share_id, cursor, last_batch_id, last_op_id, bytes, source_seq, source_event_id } = row;
+		this.#advance.run({ share_id, cursor, last_batch_id, last_op_id, bytes, source_seq, source_event_id });
+		if (now - row.changed_at > CHANGED_MS) this.#changed.run({ share_id, now });
 	}
 
 	/** Writes a row whole. */

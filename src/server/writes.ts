@@ -34,16 +34,18 @@ export class Writes {
 		if (ack.applied.length === 0) return ack;
 		quotas.resize(row.owner, row.bytes, state.bytes);
 		const covered = ack.rejected.length === 0 ? batch.source_watermark : null;
-		registry.advance({
-			...row,
-			cursor: state.cursor,
-			last_batch_id: state.lastBatchId,
-			last_op_id: ack.applied.at(-1) ?? row.last_op_id,
-			bytes: state.bytes,
-			changed_at: clock.now(),
-			source_seq: covered?.seq ?? row.source_seq,
-			source_event_id: covered?.event_id ?? row.source_event_id,
-		});
+		registry.advance(
+			{
+				...row,
+				cursor: state.cursor,
+				last_batch_id: state.lastBatchId,
+				last_op_id: ack.applied.at(-1) ?? row.last_op_id,
+				bytes: state.bytes,
+				source_seq: covered?.seq ?? row.source_seq,
+				source_event_id: covered?.event_id ?? row.source_event_id,
+			},
+			clock.now(),
+		);
 		return ack;
 	}
 

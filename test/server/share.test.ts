@@ -149,6 +149,28 @@ describe("the rules", () => {
 		rules.close();
 	});
 
+	test("let no share go that has changed since, though they note the time of a change once a minute", async () => {
+		let now = 1_700_000_000_000;
+		const rules = await startRules({ sealedOps: 4, ledgerOps: 8, now: () => now });
+		const grant = rules.share.createShare(SERVER_KEY, { session_id: "ses_1", create_key: createKey() });
+		const holder = rules.share.redeemShare(grant.share_id, grant.secret);
+		const noted = () => rules.sqlite.prepare("SELECT changed_at FROM share").get();
+		const appendAt = (position: number, ms: number) => {
+			now += ms;
+			rules.share.appendOps(holder, batchOf(position, plain(1)));
+			return now;
+		};
+		const made = now;
+		const changed = appendAt(0, 59_000);
+		expect(noted()).toEqual({ changed_at: made });
+		for (const since of [made, changed]) expect(rules.share.expire(since)).toBeUndefined();
+		const later = appendAt(1, 2000);
+		expect(noted()).toEqual({ changed_at: later });
+		expect(rules.share.expire(later + 60_000)).toBeUndefined();
+		expect(rules.share.expire(later + 60_001)).toBe(grant.share_id);
+		rules.close();
+	});
+
 	test("know an id no more that lies below the floor, whether its row is still there or not", async () => {
 		const rules = await startRules({ sealedOps: 4, ledgerOps: 8 });
 		const grant = rules.share.createShare(SERVER_KEY, { session_id: "ses_1", create_key: createKey() });
