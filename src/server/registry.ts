@@ -4,7 +4,7 @@ import type { ShareRedemption } from "../protocol/schema.ts";
 import { retired, share } from "./share.sql.ts";
 
 /** How much later than `changed_at` a share may have changed, in ms: written with every batch, its index would be, too. */
-export const CHANGED_MS = 60_000;
+const CHANGED_MS = 60_000;
 
 export type ShareRow = typeof share.$inferSelect;
 export type RetiredRow = typeof retired.$inferSelect;

@@ -34,7 +34,7 @@ export const share = sqliteTable(
 		bytes: integer("bytes").notNull().default(0),
 		/** Epoch ms. */
 		created_at: integer("created_at").notNull(),
-		/** When an op was last applied, or it was made, up to CHANGED_MS before; epoch ms. What retention goes by. */
+		/** When an op was last applied, or it was made, or up to a minute before (registry.ts); epoch ms. What retention goes by. */
 		changed_at: integer("changed_at").notNull().default(0),
 		/** Epoch ms; null while the share lives. */
 		deleted_at: integer("deleted_at"),
