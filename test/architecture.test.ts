@@ -103,7 +103,7 @@ describe("the floors", () => {
 	});
 });
 
-describe("`status`", () => {
+describe("what a command loads before it does anything", () => {
 	const LOADED = /^(?:import (?!type )[^;"]*|export \{[^}"]*\} from )"([^"]+)";/gm;
 
 	/** What is loaded with a file, before anything is called: its static imports, and theirs. */
@@ -117,13 +117,22 @@ describe("`status`", () => {
 		return loaded;
 	}
 
-	it("is answered within 100 ms, of which a schema library, an ORM or node:crypto would take its share", () => {
+	it("`status` is answered within 100 ms, of which a schema library, an ORM or node:crypto would take its share", () => {
 		const loaded = ["src/cli/program.ts", "src/cli/status.ts"].flatMap((file) => [...loadedWith(file)]);
 		expect(loaded).toContain("src/sqlite/driver.ts");
 		const packages = new Set(loaded.filter((name) => !name.endsWith(".ts") && !name.startsWith("node:")));
 		expect([...packages]).toEqual(["citty"]);
 		expect(loaded).not.toContain("node:crypto");
 	});
+
+	it.each(["run", "flush", "share", "unshare", "verify", "restore"])(
+		"`%s` loads no share server, of which it needs none where another one is set",
+		(name) => {
+			const loaded = loadedWith(`src/cli/${name}.ts`);
+			expect(loaded).toContain("src/transport/websocket.ts");
+			expect([...loaded].filter((file) => file.startsWith("src/server/") || /hono/.test(file))).toEqual([]);
+		},
+	);
 });
 
 describe("the sources", () => {

@@ -1,6 +1,6 @@
 import type { Clock } from "../model/clock.ts";
 import type { Logger } from "../model/logger.ts";
-import { type ServerMeter, type ShareServerOptions, startShareServer } from "../server/node.ts";
+import type { ServerMeter, ShareServerOptions } from "../server/node.ts";
 import { capnwebTransport } from "../transport/capnweb.ts";
 import type { Transport } from "../transport/transport.ts";
 import type { ShareServer } from "./redeemer.ts";
@@ -32,6 +32,8 @@ export interface EmbeddedOptions {
 /** Starts a share server in this process, on loopback. Throws OutboxError port_taken and what its database says. */
 export async function embeddedLink(options: EmbeddedOptions): Promise<ServerLink> {
 	const { databasePath, key, port, meter, clock, log } = options;
+	// Whoever sends to another server need not load one.
+	const { startShareServer } = await import("../server/node.ts");
 	const server = { databasePath, serverKeys: [key], port, meter, ...options.server };
 	const host = await startShareServer({ ...server, logger: log, clock });
 	return {
