@@ -24,9 +24,13 @@ export async function serverPhase(server: CliProcess, files: Files): Promise<str
 }
 
 export function writerPhase(writer: CliProcess): string {
-	const last = writer.stdout().trimEnd().split("\n").at(-1);
-	if (last === "begin") return "running: in a transaction";
-	return last === "" ? "starting" : "running: between two transactions";
+	if (isWriting(writer)) return "running: in a transaction";
+	return writer.stdout() === "" ? "starting" : "running: between two transactions";
+}
+
+/** True while the writer is in a transaction. */
+export function isWriting(writer: CliProcess): boolean {
+	return writer.stdout().endsWith("begin\n");
 }
 
 /** True while a batch was sent, or applied, and its answer is not written down. */

@@ -4,7 +4,7 @@ import type { FlushFacts, VerifyFacts } from "../e2e/lab.ts";
 import { BUN, type CliProcess } from "../fixture/cli.ts";
 import { rowsIfMade } from "./files.ts";
 import { checkDrained, faultsAtAnyTime } from "./oracle.ts";
-import { agentPhase, isOwed, serverPhase, writerPhase } from "./phase.ts";
+import { agentPhase, isOwed, isWriting, serverPhase, writerPhase } from "./phase.ts";
 import type { Random } from "./random.ts";
 import type { KillTable } from "./table.ts";
 import { type Shape, World } from "./world.ts";
@@ -28,8 +28,8 @@ const START_SHARE = 0.35;
 const RUN_MS: Readonly<Record<Victim, number>> = { agent: 300, server: 100, [WRITER]: 1000 };
 /** How long a server is given to be found, and sent to, in ms; agents that found it dead come again half a second later or more. */
 const HEARD_MS = 2500;
-/** Kills of a server that was found which wait for an answer that it owes, so that it dies owing one on a slow machine too. */
-const OWING_SHARE = 0.5;
+/** Kills in a run that wait for their victim to be at work (`#atWork`), so that it dies so on a slow machine too. */
+const AT_WORK_SHARE = 0.5;
 /** What a start takes until one was measured, in ms; a slow machine needs more, and for everything else as well. */
 const START_MS = { bun: 250, node: 900 };
 /** What no agent may say, as no kill is a reason for it. */
@@ -111,6 +111,7 @@ class Round {
 			shape === "embedded" ? undefined : this.#kill("server", kills.server),
 			this.#kill(WRITER, kills[WRITER] - 1),
 		]);
+		if (this.#random.chance(AT_WORK_SHARE)) await soon(() => isWriting(writer));
 		await this.#murder(WRITER, writer);
 		await (server ?? agent).ready();
 		await this.#drain(agent);
@@ -138,11 +139,9 @@ class Round {
 			const runMs = RUN_MS[victim] * Math.max(1, startMs / usualMs);
 			const inRun = async () => {
 				await ready;
-				if (victim === "server") {
-					await this.#heard();
-					// Until a batch is there whose answer nobody has written down.
-					if (random.chance(OWING_SHARE)) return soon(() => isOwed(this.#world.files));
-				}
+				if (victim === "server") await this.#heard();
+				const isAtWork = this.#atWork(victim, process);
+				if (isAtWork && random.chance(AT_WORK_SHARE)) return soon(isAtWork);
 				await delay(runMs * random.next() ** 2);
 			};
 			const moment = random.chance(START_SHARE) ? delay(startMs * random.next()) : inRun();
@@ -150,6 +149,12 @@ class Round {
 			if (ended !== undefined) this.#fail([`the ${victim} ended by itself with ${ended}`], process);
 			await this.#murder(victim, process);
 		}
+	}
+
+	/** Whether a server owes an answer, or the writer is in a transaction; undefined for an agent, which has always something to do. */
+	#atWork(victim: Victim, process: CliProcess): (() => boolean | Promise<boolean>) | undefined {
+		if (victim === "server") return () => isOwed(this.#world.files);
+		return victim === WRITER ? () => isWriting(process) : undefined;
 	}
 
 	/** Resolves when an agent has connected from now on: a server that nobody has found yet has nothing to lose. */

@@ -15,6 +15,10 @@ const SESSIONS_MAX = 4;
 const EVENTS_MAX = 3000;
 /** Between two transactions, in ms; bursts have none. */
 const PAUSE_MS = 40;
+/** Transactions that last as on a slow disk, and for how long, in ms: a kill is to find some under way. */
+const SLOW_SHARE = 0.2;
+const SLOW_MS = 30;
+const never = new Int32Array(new SharedArrayBuffer(4));
 
 const [, , path = "", seed = "0"] = process.argv;
 const random = new Random(Number(seed));
@@ -23,7 +27,10 @@ const { sql } = database;
 say('"open"');
 for (let burst = 0; ; burst--) {
 	say("begin");
-	sql.transaction(change);
+	sql.transaction(() => {
+		change();
+		if (random.chance(SLOW_SHARE)) Atomics.wait(never, 0, 0, SLOW_MS);
+	});
 	say("commit");
 	if (burst > 0) continue;
 	await delay(random.below(PAUSE_MS));
