@@ -7,8 +7,8 @@ import { OpencodeDatabase } from "../source/opencode-database.ts";
 import { World } from "./world.ts";
 
 /** `npm run test:kills` takes over as often as the figures of README were measured with. */
-const TIMES = process.env.KILLS === undefined ? 10 : 30;
-const EMBEDDED_TIMES = 10;
+const TIMES = process.env.KILLS === undefined ? 6 : 30;
+const EMBEDDED_TIMES = 6;
 /** On a machine with nothing else to do; elsewhere the time is told, and held only below what a lease or a retry would take. */
 const MEDIAN_MS_MAX = process.env.QUIET ? 100 : 10_000;
 /** Between a standby's word that it waits and the kill: twice a look of its, and a different moment of it each time. */

@@ -5,8 +5,8 @@ import { expect, test } from "vitest";
 import { REGRESSIONS } from "./regressions.ts";
 
 const MAIN = join(import.meta.dirname, "main.ts");
-/** `SEEDS=n` walks that many. 100 leave room in a quarter of an hour for the tests that start a real OpenCode. */
-const SEEDS = process.env.SEEDS ?? "100";
+/** `SEEDS=n` walks that many. 80 leave room in a quarter of an hour for the tests that start a real OpenCode. */
+const SEEDS = process.env.SEEDS ?? "80";
 
 /** Walks seeds to their end, in processes of their own, since a world owns its process's event loop. */
 async function simulate(options: readonly string[], env: NodeJS.ProcessEnv = {}): Promise<string> {
