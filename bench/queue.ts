@@ -1,11 +1,11 @@
 import Database from "better-sqlite3";
-import type { OpIntent } from "../src/model/op.ts";
 import { openOutbox } from "../src/outbox/outbox.ts";
 import { LIMITS } from "../src/protocol/limits.ts";
+import { everyRow, opsAlone, type Write } from "./append.ts";
 import { type Bench, type Context, figure } from "./figure.ts";
 import { fresh } from "./folder.ts";
-import { interleaved, seconds } from "./measure.ts";
-import { capture, op } from "./ops.ts";
+import { byTurns, compared, interleaved, seconds } from "./measure.ts";
+import { capture } from "./ops.ts";
 
 /** Ops in a batch, and in a captured group. */
 export const BATCH = 100;
@@ -19,18 +19,26 @@ export const queue: Bench = {
 	about: "1 KiB ops appended, sealed, reserved and acknowledged in batches of 100",
 	async *run(context) {
 		const ops = context.isQuick ? BATCH : OPS;
-		const about = { against: "the same by hand on better-sqlite3", unit: "ops/s" };
-		for (const isDeleted of [false, true]) {
-			const ours = () => passed(context, ops, { isDeleted });
-			const theirs = () => byHand(context, ops, { isDeleted });
-			const what = `append + seal + reserve + ack, batches of ${BATCH}`;
-			yield figure(
-				isDeleted
-					? { ...about, what: `${what}, ops deleted`, note: DELETED }
-					: { ...about, what, bar: { atLeast: 0.8 }, note: BY_HAND },
-				await interleaved({ ours, theirs }, context.repeats),
-			);
-		}
+		const about = { what: `append + seal + reserve + ack, batches of ${BATCH}`, unit: "ops/s" };
+		const { ours, bare, whole } = await byTurns(
+			{
+				ours: () => passed(context, ops),
+				bare: () => byHand(context, ops),
+				whole: () => byHand(context, ops, { prepared: everyRow }),
+			},
+			context.repeats,
+		);
+		const against = "the same by hand on better-sqlite3";
+		yield figure({ ...about, against, bar: { atLeast: 0.8 }, note: BY_HAND }, compared(ours, bare));
+		yield figure({ ...about, against: "by hand, appending every row, hashed" }, compared(ours, whole));
+		const sides = {
+			ours: () => passed(context, ops, { isDeleted: true }),
+			theirs: () => byHand(context, ops, { isDeleted: true }),
+		};
+		yield figure(
+			{ ...about, what: `${about.what}, ops deleted`, against, note: DELETED },
+			await interleaved(sides, context.repeats),
+		);
 	},
 };
 
@@ -66,15 +74,21 @@ export async function passed(context: Context, ops: number, { isDeleted = false 
 	return ops / took;
 }
 
-/** What whoever needs just this would write, on the outbox's own tables. */
-async function byHand(context: Context, ops: number, { isDeleted = false } = {}): Promise<number> {
+/**
+ * What whoever needs just this would write, on the outbox's own tables.
+ *
+ * @param prepared what a capture is appended by.
+ */
+async function byHand(
+	context: Context,
+	ops: number,
+	{ isDeleted = false, prepared = opsAndWatermark }: { isDeleted?: boolean; prepared?: typeof opsAndWatermark } = {},
+): Promise<number> {
 	const path = fresh(context);
 	(await openOutbox(path)).close();
 	const db = new Database(path);
 	db.pragma("journal_mode = WAL");
 	db.pragma("synchronous = FULL");
-	const insertOp = db.prepare(`
-		INSERT INTO op (session_id, op_id, type, key, payload, bytes, hash, captured_at) VALUES (?, ?, ?, ?, ?, ?, '', 1)`);
 	const unsealed = db.prepare<[string, number, number], Row>(
 		"SELECT id, op_id, type, key, payload, bytes FROM op WHERE session_id = ? AND id > ? ORDER BY id LIMIT ?",
 	);
@@ -82,22 +96,13 @@ async function byHand(context: Context, ops: number, { isDeleted = false } = {})
 		INSERT INTO batch (batch_id, session_id, first_id, last_id, first_position, ops, bytes, digest, depends, sealed_at,
 			attempts, lease_owner, lease_until)
 		VALUES (?, ?, ?, ?, ?, ?, ?, '', '', 1, 1, ?, ?)`);
-	const moveWatermark = db.prepare(
-		"UPDATE session SET watermark_seq = ?, watermark_event_id = ? WHERE session_id = 'ses_1'",
-	);
 	const moveCursor = db.prepare(
 		"UPDATE session SET acked_id = ?, acked_cursor = acked_cursor + ?, acked_op_id = ? WHERE session_id = 'ses_1'",
 	);
 	const removeOps = db.prepare("DELETE FROM op WHERE session_id = ? AND id <= ?");
 	const removeBatch = db.prepare("DELETE FROM batch WHERE batch_id = ?");
 
-	db.exec("INSERT INTO session (session_id) VALUES ('ses_1')");
-
-	const append = db.transaction((items: readonly OpIntent[], seq: number) => {
-		for (const { op_id, type, key, payload } of items)
-			insertOp.run("ses_1", op_id, type, key, payload, Buffer.byteLength(payload));
-		moveWatermark.run(seq, items.at(-1)?.op_id);
-	});
+	const append = db.transaction(prepared(db));
 	const reserve = db.transaction((after: number) => {
 		const rows = unsealed.all("ses_1", after, BATCH);
 		const [first, last] = [rows[0], rows.at(-1)];
@@ -113,13 +118,11 @@ async function byHand(context: Context, ops: number, { isDeleted = false } = {})
 		moveCursor.run(last.id, rows.length, last.op_id);
 	});
 
-	const groups = Array.from({ length: ops / BATCH }, (_, n) =>
-		Array.from({ length: BATCH }, (_, of) => op("ses_1", n * BATCH + of)),
-	);
+	const captures = Array.from({ length: ops / BATCH }, (_, n) => capture("ses_1", n * BATCH, (n + 1) * BATCH));
 	const took = await seconds(() => {
 		let after = 0;
-		for (const items of groups) {
-			append.immediate(items, after + BATCH);
+		for (const one of captures) {
+			append.immediate(one);
 			const batch = reserve.immediate(after);
 			ack.immediate(batch);
 			after = batch.last.id;
@@ -127,6 +130,19 @@ async function byHand(context: Context, ops: number, { isDeleted = false } = {})
 	});
 	db.close();
 	return ops / took;
+}
+
+/** What `append` leaves behind, without what it knows of each entity, and without a hash. */
+function opsAndWatermark(db: Database.Database): Write {
+	const write = opsAlone(db);
+	const moveWatermark = db.prepare(
+		"UPDATE session SET watermark_seq = ?, watermark_event_id = ? WHERE session_id = 'ses_1'",
+	);
+	db.exec("INSERT INTO session (session_id) VALUES ('ses_1')");
+	return (one) => {
+		write(one);
+		moveWatermark.run(one.to?.seq, one.to?.event_id);
+	};
 }
 
 interface Row {
