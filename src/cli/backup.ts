@@ -9,7 +9,7 @@ import { bytes, count, jsonLine } from "./terminal.ts";
 
 export const command = teach(
 	defineCommand({
-		meta: { name: "backup", description: "Copy the share server's database into a file, while the server runs." },
+		meta: { name: "backup" },
 		args: {
 			file: {
 				type: "positional",

@@ -4,6 +4,19 @@ import { didYouMean } from "./nearest.ts";
 import { teach } from "./teach.ts";
 import { printable } from "./terminal.ts";
 
+/** citty's own type for a command of any arguments. */
+// biome-ignore lint/suspicious/noExplicitAny: a command's arguments are both read and given, so no other type fits all.
+type AnyCommand = CommandDef<any>;
+
+/** What the commands are for that are loaded when they are called: a list of them needs none of them. */
+const descriptions = new WeakMap<object, string>();
+
+function listed(description: string, load: () => Promise<{ readonly command: AnyCommand }>): Resolvable<CommandDef> {
+	const command = async (): Promise<CommandDef> => (await load()).command;
+	descriptions.set(command, description);
+	return command;
+}
+
 /** The program. Each command is loaded when it is called, so that `status` does not pay for the share server. */
 const program = teach(
 	defineCommand({
@@ -13,21 +26,48 @@ const program = teach(
 				"Records every change of an OpenCode session durably and replays it to a share server: in order, with one effect, whatever crashes in between.",
 		},
 		subCommands: {
-			run: () => import("./run.ts").then(command),
-			flush: () => import("./flush.ts").then(command),
-			status: () => import("./status.ts").then(command),
-			doctor: () => import("./doctor.ts").then(command),
-			share: () => import("./share.ts").then(command),
-			unshare: () => import("./unshare.ts").then(command),
-			verify: () => import("./verify.ts").then(command),
-			sessions: () => import("./sessions.ts").then(command),
-			redact: () => import("./redact.ts").then(command),
-			restore: () => import("./restore.ts").then(command),
-			dead: () => import("./dead.ts").then(command),
-			serve: () => import("./serve.ts").then(command),
-			uninstall: () => import("./uninstall.ts").then(command),
-			backup: () => import("./backup.ts").then(command),
-			"restore-server": () => import("./restore-server.ts").then(command),
+			run: listed(
+				"Run the agent: record every change of every session and replay it to the share server.",
+				() => import("./run.ts"),
+			),
+			flush: listed("Capture what is there, send it, and report.", () => import("./flush.ts")),
+			status: listed("Show what is pending, who works on it, and what needs a person.", () => import("./status.ts")),
+			doctor: listed(
+				"Prove each link of the chain with a live probe, and say what to do where one is broken.",
+				() => import("./doctor.ts"),
+			),
+			share: listed("Print a session's link, making its share if need be.", () => import("./share.ts")),
+			unshare: listed("Revoke a session's share and delete it from the server.", () => import("./unshare.ts")),
+			verify: listed(
+				"Compare shares with OpenCode, entity by entity, and name every difference.",
+				() => import("./verify.ts"),
+			),
+			sessions: listed(
+				"List OpenCode's sessions, and which of them are synced by the rules.",
+				() => import("./sessions.ts"),
+			),
+			redact: listed("See what redaction rules there are, and what they would take out.", () => import("./redact.ts")),
+			restore: listed(
+				"Bring a session back from its share into the OpenCode of this machine.",
+				() => import("./restore.ts"),
+			),
+			dead: listed(
+				"Look at dead letters (ops that were set aside for a person), export, revive or discard them.",
+				() => import("./dead.ts"),
+			),
+			serve: listed("Run a share server by itself, in the foreground.", () => import("./serve.ts")),
+			uninstall: listed(
+				"Stop the agent and take the plugin out of OpenCode, which is as it was then.",
+				() => import("./uninstall.ts"),
+			),
+			backup: listed(
+				"Copy the share server's database into a file, while the server runs.",
+				() => import("./backup.ts"),
+			),
+			"restore-server": listed(
+				"Put a backup in the place of the share server's database.",
+				() => import("./restore-server.ts"),
+			),
 		},
 	}),
 	{
@@ -50,14 +90,6 @@ const program = teach(
 		],
 	},
 );
-
-/** citty's own type for a command of any arguments. */
-// biome-ignore lint/suspicious/noExplicitAny: a command's arguments are both read and given, so no other type fits all.
-type AnyCommand = CommandDef<any>;
-
-function command(file: { readonly command: AnyCommand }): CommandDef {
-	return file.command;
-}
 
 /** A command as it was called. */
 export interface Called {
@@ -87,7 +119,7 @@ export async function calledCommand(argv: readonly string[]): Promise<Called> {
 			throw new OutboxError("usage", `${called.name} has no command "${printable(word)}".`, {
 				hint: `${didYouMean(word, known, `Known are ${known.join(", ")}.`)} Run \`${called.name} --help\`.`,
 			});
-		called = await describe(`${called.name} `, await load(called.subCommands[word]), rest);
+		called = await describe(`${called.name} `, called.subCommands[word], rest);
 	}
 }
 
@@ -95,26 +127,26 @@ export async function calledCommand(argv: readonly string[]): Promise<Called> {
 export async function commandList({ subCommands }: Called): Promise<[string, string][]> {
 	return await Promise.all(
 		Object.entries(subCommands).map(async ([name, command]): Promise<[string, string]> => {
-			const { description } = await describe("", await load(command), []);
-			return [name, description];
+			return [name, descriptions.get(command) ?? (await describe("", command, [])).description];
 		}),
 	);
 }
 
-async function describe(prefix: string, command: CommandDef, rawArgs: readonly string[]): Promise<Called> {
+async function describe(
+	prefix: string,
+	resolvable: Resolvable<CommandDef> | undefined,
+	rawArgs: readonly string[],
+): Promise<Called> {
+	const command = await resolved(resolvable ?? {});
 	const meta = await resolved(command.meta ?? {});
 	return {
 		name: `${prefix}${meta.name ?? ""}`,
 		command,
 		args: await resolved(command.args ?? {}),
-		description: meta.description ?? "",
+		description: descriptions.get(resolvable ?? {}) ?? meta.description ?? "",
 		rawArgs,
 		subCommands: await resolved(command.subCommands ?? {}),
 	};
-}
-
-async function load(command: Resolvable<CommandDef> | undefined): Promise<CommandDef> {
-	return await resolved(command ?? {});
 }
 
 async function resolved<T>(value: Resolvable<T>): Promise<T> {

@@ -8,10 +8,7 @@ import { teach } from "./teach.ts";
 
 export const command = teach(
 	defineCommand({
-		meta: {
-			name: "dead",
-			description: "Look at dead letters (ops that were set aside for a person), export, revive or discard them.",
-		},
+		meta: { name: "dead" },
 		subCommands: { list, show, export: exporting, revive, discard },
 	}),
 	{

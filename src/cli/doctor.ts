@@ -14,10 +14,7 @@ import { jsonLine, painter, printable } from "./terminal.ts";
 const NEEDS_A_PERSON = 1;
 
 const doctor = defineCommand({
-	meta: {
-		name: "doctor",
-		description: "Prove each link of the chain with a live probe, and say what to do where one is broken.",
-	},
+	meta: { name: "doctor" },
 	args: {
 		...settingsArgs("data-dir", "opencode-db", "opencode-url", "server", "server-key-file", "share", "port"),
 		quick: {

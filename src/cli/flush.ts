@@ -17,7 +17,7 @@ const PROGRESS_MS = 1000;
 const ROOM_MS = 100;
 
 const flush = defineCommand({
-	meta: { name: "flush", description: "Capture what is there, send it, and report." },
+	meta: { name: "flush" },
 	args: {
 		...settingsArgs(
 			"data-dir",

@@ -5,7 +5,7 @@ import { teach } from "./teach.ts";
 
 export const command = teach(
 	defineCommand({
-		meta: { name: "redact", description: "See what redaction rules there are, and what they would take out." },
+		meta: { name: "redact" },
 		subCommands: { list, test },
 	}),
 	{

@@ -10,7 +10,7 @@ import { count, jsonLine } from "./terminal.ts";
 
 export const command = teach(
 	defineCommand({
-		meta: { name: "restore-server", description: "Put a backup in the place of the share server's database." },
+		meta: { name: "restore-server" },
 		args: {
 			file: { type: "positional", required: true, description: "The backup, as `backup` has made it." },
 			...settingsArgs("data-dir"),

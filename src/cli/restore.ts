@@ -19,7 +19,7 @@ import { remoteServer, resolveQuietly, type Settings, settingsArgs } from "./set
 import { teach } from "./teach.ts";
 
 const restore = defineCommand({
-	meta: { name: "restore", description: "Bring a session back from its share into the OpenCode of this machine." },
+	meta: { name: "restore" },
 	args: {
 		from: {
 			type: "positional",

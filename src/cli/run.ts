@@ -22,10 +22,7 @@ const BACKGROUND_IDLE_STOP_MS = 600_000;
 const STANDBY_MS = 50;
 
 const run = defineCommand({
-	meta: {
-		name: "run",
-		description: "Run the agent: record every change of every session and replay it to the share server.",
-	},
+	meta: { name: "run" },
 	args: {
 		...settingsArgs(
 			"data-dir",

@@ -13,7 +13,7 @@ import { jsonLine } from "./terminal.ts";
 
 export const command = teach(
 	defineCommand({
-		meta: { name: "serve", description: "Run a share server by itself, in the foreground." },
+		meta: { name: "serve" },
 		args: {
 			...settingsArgs("port"),
 			...EXPOSURE_ARGS,

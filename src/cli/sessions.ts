@@ -27,7 +27,7 @@ const TITLE_CHARACTERS = 40;
 
 export const command = teach(
 	defineCommand({
-		meta: { name: "sessions", description: "List OpenCode's sessions, and which of them are synced by the rules." },
+		meta: { name: "sessions" },
 		args: {
 			...settingsArgs("data-dir", "opencode-db", "share", ...RULE_SETTINGS),
 			json: {

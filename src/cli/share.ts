@@ -12,7 +12,7 @@ import { teach } from "./teach.ts";
 import { count, jsonLine } from "./terminal.ts";
 
 const share = defineCommand({
-	meta: { name: "share", description: "Print a session's link, making its share if need be." },
+	meta: { name: "share" },
 	args: {
 		session: {
 			type: "positional",

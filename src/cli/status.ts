@@ -13,7 +13,7 @@ const NEEDS_A_PERSON = 1;
 const INTERVAL_MS_MIN = 200;
 
 const status = defineCommand({
-	meta: { name: "status", description: "Show what is pending, who works on it, and what needs a person." },
+	meta: { name: "status" },
 	args: {
 		...settingsArgs("data-dir"),
 		all: { type: "boolean", description: `List every session, not only the latest ${SESSIONS_SHOWN}.` },

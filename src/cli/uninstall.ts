@@ -39,10 +39,7 @@ interface Uninstalled {
 }
 
 const uninstall = defineCommand({
-	meta: {
-		name: "uninstall",
-		description: "Stop the agent and take the plugin out of OpenCode, which is as it was then.",
-	},
+	meta: { name: "uninstall" },
 	args: {
 		...settingsArgs("data-dir"),
 		force: { type: "boolean", description: "Also while ops are pending that the share server does not have." },

@@ -11,7 +11,7 @@ import { teach } from "./teach.ts";
 import { jsonLine, printable } from "./terminal.ts";
 
 const unshare = defineCommand({
-	meta: { name: "unshare", description: "Revoke a session's share and delete it from the server." },
+	meta: { name: "unshare" },
 	args: {
 		session: { type: "positional", required: true, description: "The session's id." },
 		...settingsArgs(

@@ -30,7 +30,7 @@ interface SessionVerdict extends Difference {
 }
 
 const verify = defineCommand({
-	meta: { name: "verify", description: "Compare shares with OpenCode, entity by entity, and name every difference." },
+	meta: { name: "verify" },
 	args: {
 		session: { type: "positional", required: false, description: "Session ids; all shared ones unless given." },
 		...settingsArgs(

@@ -26,8 +26,11 @@ const NODE_SHARE = 0.04;
 /** Kills that are to fall into a start, and how long after its end the latest of the others come, in ms. */
 const START_SHARE = 0.35;
 const RUN_MS: Readonly<Record<Victim, number>> = { agent: 300, server: 100, [WRITER]: 1000 };
-/** How long a server is given to be found, and sent to, in ms; agents that found it dead come again half a second later or more. */
-const HEARD_MS = 2500;
+/**
+ * How long a victim is waited for to be at work, in ms: a server until it is found, and sent to, as agents that found it dead
+ * come again half a second later or more; a writer until it is in a transaction.
+ */
+const SOON_MS = 2500;
 /** Kills in a run that wait for their victim to be at work (`#atWork`), so that it dies so on a slow machine too. */
 const AT_WORK_SHARE = 0.5;
 /** What a start takes until one was measured, in ms; a slow machine needs more, and for everything else as well. */
@@ -237,7 +240,7 @@ class Round {
 	}
 }
 
-/** Resolves once `isSo`, and otherwise after `HEARD_MS`. */
+/** Resolves once `isSo`, and otherwise after `SOON_MS`. */
 async function soon(isSo: () => boolean | Promise<boolean>): Promise<void> {
-	for (const end = performance.now() + HEARD_MS; performance.now() < end && !(await isSo()); ) await delay(5);
+	for (const end = performance.now() + SOON_MS; performance.now() < end && !(await isSo()); ) await delay(5);
 }
