@@ -23,7 +23,7 @@ async function quickly(...names: string[]) {
 /** Those of the real OpenCode, `share` and `turn`, take a minute each, and `objects` starts a workerd: `npm run bench` alone runs them. */
 test("the benches of the wire, the server and the capture run and tell figures", async () => {
 	const figures = await quickly("drain", "apply", "distance", "latency", "capture");
-	expect(figures.length).toBe(10);
+	expect(figures.length).toBe(11);
 	for (const { what, ratio, ours } of figures) {
 		expect(ratio.median, what).toBeGreaterThan(0);
 		expect(Number.isFinite(ratio.median), what).toBe(true);
