@@ -6,7 +6,7 @@ import { openOutbox } from "../src/outbox/outbox.ts";
 import { type Bench, type Context, figure } from "./figure.ts";
 import { fresh } from "./folder.ts";
 import { byTurns, compared, seconds } from "./measure.ts";
-import { capture } from "./ops.ts";
+import { capturesOf } from "./ops.ts";
 
 const GROUPS = [1, 10, 100, 1000];
 /** Of one measurement; an op by itself waits for the disk, so that fewer do. */
@@ -46,15 +46,21 @@ async function appended(context: Context, group: number, groups: number): Promis
 	return (group * groups) / took;
 }
 
-/** Writes one group inside a transaction. */
-export type Write = (capture: Capture) => void;
-
-async function byHand(context: Context, group: number, groups: number, prepared: (db: Database.Database) => Write) {
+/** An outbox that was just made, as a database and no more. */
+export async function bareOutbox(context: Context): Promise<Database.Database> {
 	const path = fresh(context);
 	(await openOutbox(path)).close();
 	const db = new Database(path);
 	db.pragma("journal_mode = WAL");
 	db.pragma("synchronous = FULL");
+	return db;
+}
+
+/** Writes one group inside a transaction. */
+export type Write = (capture: Capture) => void;
+
+async function byHand(context: Context, group: number, groups: number, prepared: (db: Database.Database) => Write) {
+	const db = await bareOutbox(context);
 	const write = db.transaction(prepared(db));
 	const captures = capturesOf(group, groups);
 	const took = await seconds(() => {
@@ -62,10 +68,6 @@ async function byHand(context: Context, group: number, groups: number, prepared:
 	});
 	db.close();
 	return (group * groups) / took;
-}
-
-function capturesOf(group: number, groups: number): Capture[] {
-	return Array.from({ length: groups }, (_, n) => capture("ses_1", n * group, (n + 1) * group));
 }
 
 /** The `op` table as the outbox makes it, and nothing else of it: no watermark, no entity, no hash, no comparison. */

@@ -31,6 +31,11 @@ export function capture(session: string, from: number, to: number, bytes = PAYLO
 	};
 }
 
+/** A session from its begin, as so many captures of so many ops each. */
+export function capturesOf(group: number, groups: number): Capture[] {
+	return Array.from({ length: groups }, (_, n) => capture("ses_1", n * group, (n + 1) * group));
+}
+
 function watermark(session: string, n: number): Watermark | null {
 	return n === 0 ? null : { seq: n - 1, event_id: `evt_${session}_${n - 1}` };
 }

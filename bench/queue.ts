@@ -1,11 +1,11 @@
-import Database from "better-sqlite3";
+import type Database from "better-sqlite3";
 import { openOutbox } from "../src/outbox/outbox.ts";
 import { LIMITS } from "../src/protocol/limits.ts";
-import { everyRow, opsAlone, type Write } from "./append.ts";
+import { bareOutbox, everyRow, opsAlone, type Write } from "./append.ts";
 import { type Bench, type Context, figure } from "./figure.ts";
 import { fresh } from "./folder.ts";
 import { byTurns, compared, interleaved, seconds } from "./measure.ts";
-import { capture } from "./ops.ts";
+import { capturesOf } from "./ops.ts";
 
 /** Ops in a batch, and in a captured group. */
 export const BATCH = 100;
@@ -54,7 +54,7 @@ const DELETED =
  */
 export async function passed(context: Context, ops: number, { isDeleted = false } = {}): Promise<number> {
 	const outbox = await openOutbox(fresh(context));
-	const captures = Array.from({ length: ops / BATCH }, (_, n) => capture("ses_1", n * BATCH, (n + 1) * BATCH));
+	const captures = capturesOf(BATCH, ops / BATCH);
 	const limits = { ...LIMITS, ops_per_batch: BATCH };
 	const took = await seconds(() => {
 		let cursor = 0;
@@ -84,11 +84,7 @@ async function byHand(
 	ops: number,
 	{ isDeleted = false, prepared = opsAndWatermark }: { isDeleted?: boolean; prepared?: typeof opsAndWatermark } = {},
 ): Promise<number> {
-	const path = fresh(context);
-	(await openOutbox(path)).close();
-	const db = new Database(path);
-	db.pragma("journal_mode = WAL");
-	db.pragma("synchronous = FULL");
+	const db = await bareOutbox(context);
 	const unsealed = db.prepare<[string, number, number], Row>(
 		"SELECT id, op_id, type, key, payload, bytes FROM op WHERE session_id = ? AND id > ? ORDER BY id LIMIT ?",
 	);
@@ -118,7 +114,7 @@ async function byHand(
 		moveCursor.run(last.id, rows.length, last.op_id);
 	});
 
-	const captures = Array.from({ length: ops / BATCH }, (_, n) => capture("ses_1", n * BATCH, (n + 1) * BATCH));
+	const captures = capturesOf(BATCH, ops / BATCH);
 	const took = await seconds(() => {
 		let after = 0;
 		for (const one of captures) {

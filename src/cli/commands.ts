@@ -119,7 +119,7 @@ export async function calledCommand(argv: readonly string[]): Promise<Called> {
 			throw new OutboxError("usage", `${called.name} has no command "${printable(word)}".`, {
 				hint: `${didYouMean(word, known, `Known are ${known.join(", ")}.`)} Run \`${called.name} --help\`.`,
 			});
-		called = await describe(`${called.name} `, called.subCommands[word], rest);
+		called = await describe(`${called.name} `, called.subCommands[word] ?? {}, rest);
 	}
 }
 
@@ -134,16 +134,16 @@ export async function commandList({ subCommands }: Called): Promise<[string, str
 
 async function describe(
 	prefix: string,
-	resolvable: Resolvable<CommandDef> | undefined,
+	resolvable: Resolvable<CommandDef>,
 	rawArgs: readonly string[],
 ): Promise<Called> {
-	const command = await resolved(resolvable ?? {});
+	const command = await resolved(resolvable);
 	const meta = await resolved(command.meta ?? {});
 	return {
 		name: `${prefix}${meta.name ?? ""}`,
 		command,
 		args: await resolved(command.args ?? {}),
-		description: descriptions.get(resolvable ?? {}) ?? meta.description ?? "",
+		description: descriptions.get(resolvable) ?? meta.description ?? "",
 		rawArgs,
 		subCommands: await resolved(command.subCommands ?? {}),
 	};
