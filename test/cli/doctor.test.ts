@@ -332,6 +332,9 @@ describe("the outbox and its agent", () => {
 		const agent = home.start(["run", "--port", "0", "--poll", "50ms"]);
 		await captured(home);
 		agent.kill("SIGSTOP");
+		// Not before what it has the disk do just then is done.
+		const state = () => readFileSync(`/proc/${agent.pid}/stat`, "utf8");
+		if (process.platform === "linux") await eventually("its suspension", () => /^\d+ \(.*\) T /s.test(state()));
 		opencode.message("ses_1", "msg_2", "nobody looks");
 		const stopped = await doctor(home, {}, { timeoutMs: 2000 });
 		expect([stopped.ok, stopped.unwell.agent, stopped.unwell.capture]).toEqual([false, "fail", "fail"]);
