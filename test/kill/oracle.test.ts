@@ -46,6 +46,8 @@ test.each<[what: string, file: keyof Files, sql: string, fault: RegExp]>([
 	["a missing entity", "shares", "DELETE FROM entity WHERE key = 'part/msg_1/prt_1'", /missing on the share/],
 	["an op from nowhere", "shares", "UPDATE ledger SET op_id = 'evt_0' WHERE position = 4", /is not in OpenCode's log/],
 	["a watermark that claims less", "shares", "UPDATE share SET source_seq = 2", /covered up to 2/],
+	["a watermark that claims more", "shares", "UPDATE share SET source_seq = 99", /covered up to 99, OpenCode is at 10/],
+	["a share without a watermark", "shares", "UPDATE share SET source_seq = NULL", /covered up to null/],
 	["a second share", "shares", SECOND_SHARE, /two shares/],
 	["a change that was not captured", "opencode", "UPDATE message SET data = '{}' WHERE id = 'msg_4'", /differ/],
 	["a dead letter", "outbox", DEAD_LETTER, /1 dead letters/],
@@ -55,6 +57,28 @@ test.each<[what: string, file: keyof Files, sql: string, fault: RegExp]>([
 	copyFileSync(world.files[file], files[file]);
 	for (const statement of sql.split(";")) await tamper(files[file], statement);
 	expect((await checkDrained(files, new Map())).faults.join("\n")).toMatch(fault);
+});
+
+test("the oracle has nothing to say of an event that repeats another, which makes no op and moves no watermark", async () => {
+	const world = await World.make("embedded");
+	try {
+		const opencode = await OpencodeDatabase.open(world.files.opencode);
+		const flush = async () => expect(await world.cli("flush", "--json")).toMatchObject({ code: 0 });
+		const faults = async () => (await checkDrained(world.files, new Map())).faults;
+		opencode.session("ses_1");
+		opencode.message("ses_1", "msg_0", "once");
+		opencode.part("ses_1", "msg_0", "prt_0", "a part");
+		await flush();
+		opencode.message("ses_1", "msg_0", "once");
+		await flush();
+		expect(await faults()).toEqual([]);
+		// The same event with something to say that nobody has captured.
+		opencode.message("ses_1", "msg_0", "twice");
+		opencode.sql.close();
+		expect((await faults()).join("\n")).toMatch(/covered up to 2, and event 4 of OpenCode changes message\/msg_0/);
+	} finally {
+		await world.close();
+	}
 });
 
 test("the oracle sees that an applied op has got another position since the last check", async () => {
