@@ -20,7 +20,10 @@ export interface Run {
 	readonly captured: ReadonlyMap<string, readonly Op[]>;
 	/** From when an arrival of a healthy session was due until its last op was acknowledged, in ms, ascending. */
 	readonly delaysMs: readonly number[];
-	/** For each of these arrivals: how many batches of the huge session were acknowledged meanwhile, and of all others. */
+	/**
+	 * For each of these arrivals, since it was in the outbox: how many batches of the huge session were acknowledged, and of
+	 * all others. On a busy machine it gets there later than it was due, and whose turn it is does not begin before.
+	 */
 	readonly waitedFor: readonly { readonly huge: number; readonly others: number }[];
 	/** From the capture of the huge session until its last op was acknowledged, in ms; 0 in a clean run. */
 	readonly hugeMs: number;
@@ -39,6 +42,7 @@ export async function run(size: Size, kind: "clean" | "poisoned", opsPerBatch: n
 	lab.truth.set(TROUBLED.gone, entities);
 	const all = arrivals(size, kind);
 	const dueAt: number[] = [];
+	const capturedAt: number[] = [];
 	lab.start();
 	const startedAt = performance.now();
 	let hugeAt = 0;
@@ -47,6 +51,7 @@ export async function run(size: Size, kind: "clean" | "poisoned", opsPerBatch: n
 		const due = startedAt + (n * 1000) / size.arrivalsPerSecond;
 		await delay(Math.max(0, due - performance.now()));
 		capture(sessionId, ops);
+		capturedAt.push(performance.now());
 		if (sessionId === TROUBLED.gone) entities.push(...ops);
 		dueAt.push(due);
 		if (kind === "clean") continue;
@@ -69,7 +74,7 @@ export async function run(size: Size, kind: "clean" | "poisoned", opsPerBatch: n
 		if (!isHealthy(session)) return [];
 		const ack = ofSession.get(sessionId)?.find(({ cursor }) => cursor >= (round + 1) * ARRIVAL_OPS);
 		if (ack === undefined) throw new Error(`${sessionId} was not acknowledged up to round ${round}`);
-		return [{ due: dueAt[n] ?? 0, at: ack.at }];
+		return [{ due: dueAt[n] ?? 0, captured: capturedAt[n] ?? 0, at: ack.at }];
 	});
 	const hugeAcks = (ofSession.get(HUGE) ?? []).map(({ at }) => at);
 	const between = (times: readonly number[], from: number, to: number) => below(times, to) - below(times, from);
@@ -78,9 +83,9 @@ export async function run(size: Size, kind: "clean" | "poisoned", opsPerBatch: n
 		lab,
 		captured,
 		delaysMs: healthy.map(({ due, at }) => at - due).sort((a, b) => a - b),
-		waitedFor: healthy.map(({ due, at }) => {
-			const ofHuge = between(hugeAcks, due, at);
-			return { huge: ofHuge, others: between(times, due, at) - ofHuge };
+		waitedFor: healthy.map(({ captured, at }) => {
+			const ofHuge = between(hugeAcks, captured, at);
+			return { huge: ofHuge, others: between(times, captured, at) - ofHuge };
 		}),
 		hugeMs: Math.max(0, (hugeAcks.at(-1) ?? 0) - hugeAt),
 	};
