@@ -255,12 +255,23 @@ export class Machine {
 		return rows;
 	}
 
-	/** Waits until everything that was captured is on the share server, as the outbox's file says, and something was. */
+	/**
+	 * Waits until everything that OpenCode has by now is captured and on the share server, as both files say, and there is
+	 * something. A session's own time tells of what is in no event.
+	 */
 	async untilSent(): Promise<void> {
+		const inOpencode = await rowsOf<{ id: string; seq: number | null; time: number }>(
+			`${this.env.XDG_DATA_HOME}/opencode/opencode.db`,
+			"SELECT id, seq, time_updated AS time FROM session LEFT JOIN event_sequence ON aggregate_id = id",
+		);
 		await this.until(
 			"everything to be sent",
 			`SELECT 1 FROM session WHERE acked_cursor > 0
-				AND NOT EXISTS (SELECT 1 FROM op, session s WHERE op.session_id = s.session_id AND op.id > s.acked_id)`,
+				AND NOT EXISTS (SELECT 1 FROM op, session s WHERE op.session_id = s.session_id AND op.id > s.acked_id)
+				AND NOT EXISTS (
+					SELECT 1 FROM json_each(?) o LEFT JOIN session s ON s.session_id = o.value ->> 'id'
+					WHERE s.session_id IS NULL OR s.updated_at < o.value ->> 'time' OR s.watermark_seq < o.value ->> 'seq')`,
+			JSON.stringify(inOpencode),
 		);
 	}
 }
