@@ -1,4 +1,5 @@
 import { describe, expect, test } from "vitest";
+import { processorMs } from "../fixture/processor.ts";
 import { append, capture, freshOutbox, message, S, sealAndReserve, WIDE } from "./fixture.ts";
 
 const GRANT = { share_id: "shr", slug: "s".repeat(16), url: "http://h/s", secret: "x".repeat(43), capability_epoch: 1 };
@@ -38,9 +39,7 @@ describe("work", () => {
 				outbox.append(capture(null, 2, items, `ses_${n}`), 1000);
 			}
 		});
-		const started = performance.now();
-		expect(outbox.work()).toHaveLength(5000);
-		expect(performance.now() - started).toBeLessThan(500);
+		expect(processorMs(() => expect(outbox.work()).toHaveLength(5000))).toBeLessThan(500);
 	});
 });
 
