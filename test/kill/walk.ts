@@ -31,8 +31,11 @@ const RUN_MS: Readonly<Record<Victim, number>> = { agent: 300, server: 100, [WRI
  * come again half a second later or more; a writer until it is in a transaction.
  */
 const SOON_MS = 2500;
-/** Kills in a run that wait for their victim to be at work (`#atWork`), so that it dies so on a slow machine too. */
-const AT_WORK_SHARE = 0.5;
+/**
+ * Kills in a run that wait for their victim to be at work (`#isAtWork`), so that it dies so on a slow machine too. An agent
+ * has always something to do; what it seldom has there is a server that is up and a batch under way.
+ */
+const AT_WORK_SHARE: Readonly<Record<Victim, number>> = { agent: 0.25, server: 0.5, [WRITER]: 0.5 };
 /** What a start takes until one was measured, in ms; a slow machine needs more, and for everything else as well. */
 const START_MS = { bun: 250, node: 900 };
 /** What no agent may say, as no kill is a reason for it. */
@@ -114,7 +117,7 @@ class Round {
 			shape === "embedded" ? undefined : this.#kill("server", kills.server),
 			this.#kill(WRITER, kills[WRITER] - 1),
 		]);
-		if (this.#random.chance(AT_WORK_SHARE)) await soon(() => isWriting(writer));
+		if (this.#random.chance(AT_WORK_SHARE[WRITER])) await soon(() => isWriting(writer));
 		await this.#murder(WRITER, writer);
 		await (server ?? agent).ready();
 		await this.#drain(agent);
@@ -143,8 +146,7 @@ class Round {
 			const inRun = async () => {
 				await ready;
 				if (victim === "server") await this.#heard();
-				const isAtWork = this.#atWork(victim, process);
-				if (isAtWork && random.chance(AT_WORK_SHARE)) return soon(isAtWork);
+				if (random.chance(AT_WORK_SHARE[victim])) return soon(() => this.#isAtWork(victim, process));
 				await delay(runMs * random.next() ** 2);
 			};
 			const moment = random.chance(START_SHARE) ? delay(startMs * random.next()) : inRun();
@@ -154,10 +156,9 @@ class Round {
 		}
 	}
 
-	/** Whether a server owes an answer, or the writer is in a transaction; undefined for an agent, which has always something to do. */
-	#atWork(victim: Victim, process: CliProcess): (() => boolean | Promise<boolean>) | undefined {
-		if (victim === "server") return () => isOwed(this.#world.files);
-		return victim === WRITER ? () => isWriting(process) : undefined;
+	/** Whether a server owes an answer, an agent waits for one, or the writer is in a transaction. */
+	#isAtWork(victim: Victim, process: CliProcess): boolean | Promise<boolean> {
+		return victim === WRITER ? isWriting(process) : isOwed(this.#world.files);
 	}
 
 	/** Resolves when an agent has connected from now on: a server that nobody has found yet has nothing to lose. */
