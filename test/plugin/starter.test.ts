@@ -28,6 +28,8 @@ it("many at once start one agent", async () => {
 	expect(started.toSorted()).toEqual(["ours", ...Array.from({ length: 7 }, () => "theirs")]);
 	const pid = await untilAgentRuns(dataDir);
 	expect(await agentPid(dataDir)).toBe(pid);
+	// The last that it has to say here.
+	await eventually("the agent to wait", () => agentLog(dataDir).includes("waiting for OpenCode"));
 	// One more that nobody kept back ends without a word.
 	utimesSync(join(dataDir, "agent.starting"), 1, 1);
 	const before = agentLog(dataDir);
